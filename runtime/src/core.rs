@@ -1,0 +1,382 @@
+//! One core's loop and the handle through which its tasks reach it.
+//!
+//! A turn: reap completions → look at the mailboxes → run ready tasks → expire timers → work out and hand over what
+//! the marked sockets need → enter the kernel once, waiting until the next deadline unless something is ready.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::io;
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::buffers::{Pool, Slice};
+use crate::doorbell::{self, Bell};
+use crate::driver::{Driver, DriverChoice, DriverCounts};
+use crate::executor::{Executor, TaskId};
+use crate::recycle::{Arena, Recycled};
+use crate::sys;
+use crate::table::Table;
+use crate::timer::{TimerId, Wheel};
+
+/// Completions reported in a turn, and tasks polled.
+const COMPLETIONS_BUDGET: usize = 512;
+const TASKS_BUDGET: usize = 1024;
+/// How long a stopping core waits for the kernel to finish what is outstanding.
+const STOP_TIMEOUT_US: u64 = 2_000_000;
+/// Memory that a burst needed is looked at this often.
+const RELAX_US: u64 = 1_000_000;
+/// The wall clock is read anew this often, so that it follows steps.
+const WALL_REFRESH_US: u64 = 100_000;
+
+pub struct Options {
+    /// The core's number, from 0: its place in counter pages.
+    pub id: usize,
+    pub driver: DriverChoice,
+    /// Pin the thread to this processor.
+    pub cpu: Option<usize>,
+    /// Receive buffers (64 KiB each) that the core may have.
+    pub receive_buffers_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { id: 0, driver: DriverChoice::Auto, cpu: None, receive_buffers_max: 8192 }
+    }
+}
+
+/// A task's handle of the core that it runs on. Clones are cheap and stay on the core.
+#[derive(Clone)]
+pub struct Core(pub(crate) Rc<Inner>);
+
+pub(crate) struct Inner {
+    id: usize,
+    pub(crate) table: RefCell<Table>,
+    pub(crate) pool: Pool,
+    pub(crate) executor: Executor,
+    pub(crate) wheel: RefCell<Wheel<TaskId>>,
+    arena: Arena,
+    now_us: Cell<u64>,
+    wall_offset_us: Cell<u64>,
+    wall_read_us: Cell<u64>,
+    relax_us: Cell<u64>,
+    mail_waiters: RefCell<Vec<TaskId>>,
+    stopping: Cell<bool>,
+    nonblocking: bool,
+    driver_name: &'static str,
+    counts: Cell<LoopCounts>,
+    random: Cell<u64>,
+}
+
+/// What the loop counts, running totals.
+#[derive(Default, Clone, Copy)]
+pub struct LoopCounts {
+    pub turns: u64,
+    pub driver: DriverCounts,
+    /// Longest time between two entries into the kernel, µs, since it was last read.
+    pub turn_us_max: u64,
+}
+
+/// Runs a core on this thread until `Core::stop`; `main` makes its first task.
+///
+/// Fails if the ring can't be set up or the kernel refuses an enter.
+pub fn run<F: Future<Output = ()> + 'static>(
+    options: &Options,
+    bell: &Bell,
+    main: impl FnOnce(Core) -> F,
+) -> io::Result<()> {
+    if let Some(cpu) = options.cpu {
+        core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
+    }
+    let mut driver = Driver::new(options.driver, bell.doorbell.fd())?;
+    let now_us = sys::monotonic_us();
+    let core = Core(Rc::new(Inner {
+        id: options.id,
+        table: RefCell::new(Table::new()),
+        pool: Pool::new(options.receive_buffers_max),
+        executor: Executor::new(bell.number()),
+        wheel: RefCell::new(Wheel::new(now_us / 1_000)),
+        arena: Arena::new(),
+        now_us: Cell::new(now_us),
+        wall_offset_us: Cell::new(0),
+        wall_read_us: Cell::new(0),
+        relax_us: Cell::new(now_us + RELAX_US),
+        mail_waiters: RefCell::default(),
+        stopping: Cell::new(false),
+        nonblocking: driver.wants_nonblocking(),
+        driver_name: driver.name(),
+        counts: Cell::default(),
+        random: Cell::new(seed(now_us, options.id)),
+    }));
+    let inner = &*core.0;
+    let _entered = doorbell::enter(bell.number(), &inner.executor);
+    inner.tick();
+    inner.executor.spawn(main(core.clone()));
+    while !inner.stopping.get() {
+        inner.turn(&mut driver, bell)?;
+    }
+    inner.wind_down(&mut driver)
+}
+
+/// Different for each core and start; not for secrets.
+fn seed(now_us: u64, id: usize) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = std::hash::RandomState::new().build_hasher();
+    hasher.write_u64(now_us ^ id as u64);
+    hasher.finish() | 1
+}
+
+impl Inner {
+    fn tick(&self) {
+        let now = sys::monotonic_us();
+        self.now_us.set(now);
+        self.table.borrow_mut().now_ms = now / 1_000;
+        if now.wrapping_sub(self.wall_read_us.get()) >= WALL_REFRESH_US {
+            let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |wall| wall.as_micros() as u64);
+            self.wall_offset_us.set(wall.wrapping_sub(now));
+            self.wall_read_us.set(now);
+        }
+    }
+
+    fn turn(&self, driver: &mut Driver, bell: &Bell) -> io::Result<()> {
+        let began_us = self.now_us.get();
+        let rung = driver.reap(&mut self.table.borrow_mut(), &self.pool, COMPLETIONS_BUDGET);
+        if rung {
+            bell.doorbell.drain();
+        }
+        if bell.doorbell.take_pending() {
+            self.deliver_mail(bell);
+        }
+        self.wake_woken();
+        self.executor.run(TASKS_BUDGET);
+        self.expire();
+        self.flush(driver);
+        if began_us >= self.relax_us.get() {
+            self.relax_us.set(began_us + RELAX_US);
+            driver.relax();
+            self.pool.trim();
+        }
+        let mut counts = self.counts.get();
+        counts.turns += 1;
+        counts.driver = driver.counts();
+        counts.turn_us_max = counts.turn_us_max.max(sys::monotonic_us() - began_us);
+        self.counts.set(counts);
+        let busy = self.executor.has_ready() || driver.has_completions() || self.stopping.get();
+        if busy || !bell.doorbell.fall_asleep() {
+            driver.enter(Some(0))?;
+        } else {
+            let entered = driver.enter(self.timeout_us());
+            bell.doorbell.awake();
+            entered?;
+        }
+        self.tick();
+        Ok(())
+    }
+
+    fn deliver_mail(&self, bell: &Bell) {
+        bell.doorbell.take_woken(|task| self.executor.wake(TaskId::unpack(task)));
+        for task in self.mail_waiters.borrow_mut().drain(..) {
+            self.executor.wake(task);
+        }
+    }
+
+    fn wake_woken(&self) {
+        let mut table = self.table.borrow_mut();
+        for task in table.woken.drain(..) {
+            self.executor.wake(task);
+        }
+    }
+
+    fn expire(&self) {
+        let now_ms = self.now_us.get() / 1_000;
+        self.wheel.borrow_mut().expire(now_ms, |task| self.executor.wake(task));
+        self.table.borrow_mut().expire();
+    }
+
+    fn flush(&self, driver: &mut Driver) {
+        let mut table = self.table.borrow_mut();
+        driver.prepare(&mut table, &self.pool);
+        while let Some(index) = table.take_marked() {
+            while let Some(action) = table.next_action(index) {
+                driver.perform(&mut table, &self.pool, index, action);
+            }
+        }
+        drop(table);
+        // What an immediate result (epoll) woke runs next turn.
+        self.wake_woken();
+    }
+
+    /// Time until the next deadline, µs.
+    fn timeout_us(&self) -> Option<u64> {
+        let wheel = self.wheel.borrow().next_due();
+        let table = self.table.borrow().next_deadline();
+        let due_ms = wheel.into_iter().chain(table).min()?;
+        // Measured from now, not from the turn's start: a long turn must not put the deadline off.
+        Some((due_ms * 1_000).saturating_sub(sys::monotonic_us()))
+    }
+
+    /// Drops all tasks, closes all sockets, and waits until the kernel has let go of every buffer.
+    fn wind_down(&self, driver: &mut Driver) -> io::Result<()> {
+        self.executor.clear();
+        let deadline = sys::monotonic_us() + STOP_TIMEOUT_US;
+        self.table.borrow_mut().close_all();
+        while self.table.borrow().open() > 0 && sys::monotonic_us() < deadline {
+            self.flush(driver);
+            driver.enter(Some(if self.table.borrow().open() > 0 { 10_000 } else { 0 }))?;
+            driver.reap(&mut self.table.borrow_mut(), &self.pool, COMPLETIONS_BUDGET);
+            self.tick();
+        }
+        self.executor.clear();
+        Ok(())
+    }
+}
+
+impl Core {
+    pub fn id(&self) -> usize {
+        self.0.id
+    }
+
+    /// Starts a task on this core.
+    pub fn spawn(&self, future: impl Future<Output = ()> + 'static) {
+        self.0.executor.spawn(future);
+    }
+
+    /// Boxes a future in memory that this core uses again and again.
+    pub fn recycled<F: Future>(&self, future: F) -> Recycled<F> {
+        Recycled::new(self.clone(), future)
+    }
+
+    /// Bytes of the caller's as a slice, for sending without a copy.
+    pub fn own(&self, bytes: Box<[u8]>) -> Slice {
+        self.0.pool.heap(bytes)
+    }
+
+    /// "uring" or "epoll".
+    pub fn driver_name(&self) -> &'static str {
+        self.0.driver_name
+    }
+
+    /// Ends `run` after this turn: tasks are dropped, connections closed.
+    pub fn stop(&self) {
+        self.0.stopping.set(true);
+    }
+
+    /// Monotonic time in µs, as of the start of this turn.
+    #[inline]
+    pub fn now_us(&self) -> u64 {
+        self.0.now_us.get()
+    }
+
+    /// Monotonic time in ms, as of the start of this turn.
+    #[inline]
+    pub fn now_ms(&self) -> u64 {
+        self.now_us() / 1_000
+    }
+
+    /// Wall-clock time, µs since 1970; follows steps of the clock within 100 ms.
+    #[inline]
+    pub fn unix_us(&self) -> u64 {
+        self.now_us().wrapping_add(self.0.wall_offset_us.get())
+    }
+
+    /// A pseudo-random number (xorshift64*): for balancing and ids, not for secrets.
+    #[inline]
+    pub fn random(&self) -> u64 {
+        let mut state = self.0.random.get();
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.0.random.set(state);
+        state.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    /// Sockets in the table, closing ones included.
+    pub fn sockets_open(&self) -> usize {
+        self.0.table.borrow().open()
+    }
+
+    /// Tasks that have not ended.
+    pub fn tasks_live(&self) -> usize {
+        self.0.executor.live()
+    }
+
+    /// Receive buffers that exist, and those of them that hold something.
+    pub fn receive_buffers(&self) -> (usize, usize) {
+        self.0.pool.occupancy()
+    }
+
+    /// Running totals; the longest turn starts anew with each call.
+    pub fn loop_counts(&self) -> LoopCounts {
+        let counts = self.0.counts.get();
+        self.0.counts.set(LoopCounts { turn_us_max: 0, ..counts });
+        counts
+    }
+
+    /// A timer that isn't set.
+    pub fn timer(&self) -> Timer {
+        Timer { id: self.0.wheel.borrow_mut().create(), deadline_ms: Cell::new(u64::MAX), core: self.clone() }
+    }
+
+    /// Waits for `ms` milliseconds.
+    pub async fn sleep_ms(&self, ms: u64) {
+        let timer = self.timer();
+        timer.set(self.now_ms() + ms);
+        std::future::poll_fn(|_| {
+            if timer.expired() {
+                return std::task::Poll::Ready(());
+            }
+            timer.set(timer.deadline_ms.get());
+            std::task::Poll::Pending
+        })
+        .await;
+    }
+
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.0.arena
+    }
+
+    pub(crate) fn nonblocking(&self) -> bool {
+        self.0.nonblocking
+    }
+
+    pub(crate) fn wait_for_mail(&self) {
+        let task = self.0.executor.current();
+        let mut waiters = self.0.mail_waiters.borrow_mut();
+        if !waiters.contains(&task) {
+            waiters.push(task);
+        }
+    }
+}
+
+/// A deadline that wakes the task which set it. Moving it later costs one store.
+pub struct Timer {
+    core: Core,
+    id: TimerId,
+    deadline_ms: Cell<u64>,
+}
+
+impl Timer {
+    /// Wakes the running task once `Core::now_ms` has reached `deadline_ms`.
+    #[inline]
+    pub fn set(&self, deadline_ms: u64) {
+        self.deadline_ms.set(deadline_ms);
+        self.core.0.wheel.borrow_mut().set(self.id, deadline_ms, self.core.0.executor.current());
+    }
+
+    #[inline]
+    pub fn clear(&self) {
+        self.deadline_ms.set(u64::MAX);
+        self.core.0.wheel.borrow_mut().clear(self.id);
+    }
+
+    /// Whether the deadline that was set has passed.
+    #[inline]
+    pub fn expired(&self) -> bool {
+        self.core.now_ms() >= self.deadline_ms.get()
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.core.0.wheel.borrow_mut().remove(self.id);
+    }
+}

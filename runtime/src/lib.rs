@@ -1,0 +1,40 @@
+//! Corelane's event loop: one pinned thread a core, nothing shared on the way of a byte.
+//!
+//! The crate knows no protocol and no policy. Tasks (`Core::spawn`) wait on sockets, timers and mailboxes; sockets live
+//! in a table that a driver pumps (`table`, `driver`), so a future never owns memory that the kernel can touch.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `core` | the loop, and the handle that tasks have of it |
+//! | `table` | every socket's state, and what it needs next |
+//! | `driver` | how to get that from the kernel: io_uring or epoll |
+//! | `buffers` | receive buffers, blocks, counted slices of them |
+//! | `executor` | tasks, the ready queue, wakers that are integers |
+//! | `timer` | the wheel |
+//! | `mailbox`, `doorbell` | messages from other threads |
+//! | `counters` | cells that one core writes and anybody sums |
+
+mod buffers;
+mod core;
+pub mod counters;
+mod cpus;
+mod doorbell;
+mod driver;
+mod executor;
+pub mod mailbox;
+mod recycle;
+mod socket;
+mod sys;
+mod table;
+mod timer;
+
+pub use buffers::{BLOCK_BYTES, RECEIVE_BUFFER_BYTES, Slice};
+pub use core::{Core, LoopCounts, Options, Timer, run};
+pub use cpus::{allowed_cpus, core_count, disable_huge_pages};
+pub use doorbell::Bell;
+pub use driver::{Chosen, DriverChoice, DriverCounts};
+pub use executor::yield_now;
+pub use recycle::Recycled;
+pub use socket::{Accepted, Listener, Socket, Watcher};
+pub use sys::{raise_descriptors_max, try_address};
+pub use table::{FLUSH_TIMEOUT_MS, LINGER_TIMEOUT_MS, RECEIVED_BYTES_HIGH, RECEIVED_BYTES_LOW, Received};
