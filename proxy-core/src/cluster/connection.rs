@@ -1,0 +1,116 @@
+//! One connection to an endpoint, from the handshake to its end.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use runtime::Socket;
+
+use super::{Cluster, Endpoint};
+use crate::fault::Fault;
+use crate::stats::{ClusterStat, EndpointStat};
+
+pub(crate) struct Connection {
+    pub(crate) socket: Socket,
+    pub(crate) endpoint: Rc<Endpoint>,
+    pub(crate) cluster: Rc<Cluster>,
+    /// Exchanges that it has carried, this one included.
+    pub(crate) requests: u64,
+    /// It carried another exchange before this one.
+    pub(crate) reused: bool,
+    pub(super) idle_since_ms: u64,
+    /// Microseconds that the handshake took.
+    pub(crate) connect_us: u64,
+    end: End,
+}
+
+/// Counts the end of a connection when it is dropped.
+struct End {
+    endpoint: Rc<Endpoint>,
+    cluster: Rc<Cluster>,
+    born_us: u64,
+    remote: bool,
+}
+
+impl Connection {
+    pub(super) async fn open(
+        cluster: &Rc<Cluster>,
+        endpoint: &Rc<Endpoint>,
+        timeout_ms: u64,
+    ) -> Result<Connection, Fault> {
+        let core = &cluster.core;
+        let born_us = core.now_us();
+        let failed = |stat| {
+            cluster.stats.inc(stat);
+            endpoint.stats.inc(EndpointStat::CxConnectFail);
+        };
+        let Ok(socket) = core.start_connect(endpoint.address) else {
+            failed(ClusterStat::UpstreamCxConnectFail);
+            return Err(Fault::ConnectFailed);
+        };
+        cluster.connections.set(cluster.connections.get() + 1);
+        cluster.stats.inc(ClusterStat::UpstreamCxTotal);
+        cluster.stats.gauge_inc(ClusterStat::UpstreamCxActive);
+        endpoint.stats.inc(EndpointStat::CxTotal);
+        endpoint.stats.gauge_inc(EndpointStat::CxActive);
+        let end = End { endpoint: endpoint.clone(), cluster: cluster.clone(), born_us, remote: false };
+        let timer = core.timer();
+        timer.set(core.now_ms() + timeout_ms.max(1));
+        let connected = poll_fn(|_| match socket.poll_connected() {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => Poll::Ready(Err((ClusterStat::UpstreamCxConnectFail, Fault::ConnectFailed))),
+            Poll::Pending if timer.expired() => {
+                Poll::Ready(Err((ClusterStat::UpstreamCxConnectTimeout, Fault::ConnectTimeout)))
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        if let Err((stat, fault)) = connected {
+            failed(stat);
+            return Err(fault);
+        }
+        let connect_us = core.now_us() - born_us;
+        cluster.stats.observe_us(ClusterStat::UpstreamCxConnectMs, connect_us);
+        Ok(Connection {
+            socket,
+            endpoint: endpoint.clone(),
+            cluster: cluster.clone(),
+            requests: 0,
+            reused: false,
+            idle_since_ms: 0,
+            connect_us,
+            end,
+        })
+    }
+
+    /// Drops a connection that the endpoint has ended.
+    pub(crate) fn closed_by_remote(mut self) {
+        self.end.remote = true;
+    }
+
+    /// Ends the connection with a reset.
+    pub(crate) fn reset(self) {
+        self.socket.reset();
+    }
+
+    /// Lets a failed exchange say that the endpoint ended the connection.
+    pub(crate) fn mark_remote(&mut self) {
+        self.end.remote = true;
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let stats = &self.cluster.stats;
+        stats.gauge_dec(ClusterStat::UpstreamCxActive);
+        stats.inc(ClusterStat::UpstreamCxDestroy);
+        stats.inc(match self.remote {
+            true => ClusterStat::UpstreamCxDestroyRemote,
+            false => ClusterStat::UpstreamCxDestroyLocal,
+        });
+        stats.observe_us(ClusterStat::UpstreamCxLengthMs, self.cluster.core.now_us() - self.born_us);
+        self.endpoint.stats.gauge_dec(EndpointStat::CxActive);
+        self.cluster.connections.set(self.cluster.connections.get() - 1);
+        self.cluster.waiting.wake_one();
+    }
+}

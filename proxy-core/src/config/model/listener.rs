@@ -1,0 +1,139 @@
+//! Listeners and how they serve.
+
+use super::{AccessLog, Route};
+use crate::config::record::{choice, record};
+use crate::config::source::Spanned;
+use crate::config::values::{Address, ByteCount, ClusterName, Duration, FieldValue, Int, Name, OneOrMany, TokenText};
+
+record! {
+    /// Accepts connections on an address, on every core.
+    pub struct Listener as "listener", "a listener", "listeners";
+    one_of ["http", "tcp"];
+    {
+        /// Unique among listeners; part of counter names.
+        name: Spanned<Name> = required,
+        /// IP address and port to listen on.
+        address: Spanned<Address> = required,
+        /// Connections that the kernel holds for each core until they are accepted; the system's `somaxconn` bounds it.
+        backlog: Int<1, 65_535> = "4096",
+        /// Connections open at once over all cores; more are closed at once. 0 is unlimited.
+        connections_max: Int<0, { u32::MAX as u64 }> = "0",
+        /// Expect a PROXY protocol header (version 1 or 2) first on every connection, and take the client's address
+        /// from it. Only for listeners that nothing but a trusted proxy can reach.
+        proxy_protocol: bool = "false",
+        /// How long the first bytes (the PROXY protocol header) may take; then the connection is closed.
+        first_bytes_timeout: Duration = "15s",
+        /// Serve HTTP.
+        http: Option<Http> = optional,
+        /// Pass bytes on.
+        tcp: Option<Tcp> = optional,
+    }
+}
+
+record! {
+    /// Passes a connection's bytes to an endpoint of a cluster and back.
+    pub struct Tcp as "tcp", "a TCP service", "TCP services";
+    {
+        /// The cluster that connections go to.
+        cluster: Spanned<ClusterName> = required,
+        /// Without a byte in either direction for this long both sides are closed. `0s` turns it off.
+        idle_timeout: Duration = "1h",
+        /// Connect attempts for one connection, each at an endpoint picked anew.
+        connect_attempts_max: Int<1, 100> = "1",
+        /// Access logs of this listener, instead of the file's. `[]` is none.
+        access_log: Option<OneOrMany<AccessLog>> = optional,
+    }
+}
+
+record! {
+    /// Serves HTTP and passes requests on by its routes.
+    pub struct Http as "http", "an HTTP service", "HTTP services";
+    {
+        /// What to do with a request. Routes for the request's host come first, then those for the longest suffix of
+        /// it, then those for any host; among these the first that matches, in the order of the file. A request that
+        /// no route matches is answered with 404.
+        routes: Vec<Route> = required,
+        /// How long clients may take.
+        timeouts: HttpTimeouts = "{}",
+        /// How large requests may be, bodies apart.
+        limits: HttpLimits = "{}",
+        /// Who the client is, and what upstreams are told of it.
+        forwarding: Forwarding = "{}",
+        /// Accept HTTP/1.0 requests; otherwise they are refused with 426.
+        http10: bool = "true",
+        /// Accept CONNECT requests and make them tunnels; otherwise they are refused.
+        connect: bool = "false",
+        /// Protocols that a client may upgrade to. Others are ignored, as if the client hadn't asked.
+        upgrades: OneOrMany<TokenText> = "[websocket]",
+        /// Value of the `server` header in responses. Without it the upstream's is passed on.
+        server_name: Option<FieldValue> = optional,
+        /// Requests on one connection, then it is closed. 0 is unlimited.
+        requests_per_connection_max: Int<0, { u32::MAX as u64 }> = "0",
+        /// Access logs of this listener, instead of the file's. `[]` is none.
+        access_log: Option<OneOrMany<AccessLog>> = optional,
+    }
+}
+
+record! {
+    /// How long HTTP clients may take. `0s` turns a timeout off.
+    pub struct HttpTimeouts as "http_timeouts", "the HTTP timeouts", "HTTP timeouts";
+    {
+        /// A keep-alive connection without a request; it is closed.
+        idle: Duration = "1h",
+        /// From the first byte of a request to the end of its head; then 408.
+        header: Duration = "0s",
+        /// From the first byte of a request to the end of its body; then 408.
+        request: Duration = "0s",
+        /// A request and its response without a byte in either direction; then 408, or 504 once the request is complete.
+        stream_idle: Duration = "5m",
+        /// A connection's age at which it is drained: the request under way is its last.
+        connection_duration_max: Duration = "0s",
+    }
+}
+
+record! {
+    /// Bounds of what is read of a request, bodies apart.
+    pub struct HttpLimits as "http_limits", "the HTTP limits", "HTTP limits";
+    {
+        /// The request line and all headers; then 431.
+        head_bytes_max: ByteCount<1024, 0x10_0000> = "60KiB",
+        /// Headers; then 431.
+        fields_max: Int<1, 10_000> = "100",
+        /// The request line; then 414.
+        request_line_bytes_max: ByteCount<64, 0x10_0000> = "8KiB",
+        /// A chunk's size line with its extensions; then 400.
+        chunk_line_bytes_max: ByteCount<16, 0x1_0000> = "4KiB",
+        /// All trailers after a chunked body; then 431.
+        trailer_bytes_max: ByteCount<0, 0x10_0000> = "8KiB",
+    }
+}
+
+record! {
+    /// Who the client is, and what upstreams are told of it.
+    pub struct Forwarding as "forwarding", "the forwarding rules", "forwarding rules";
+    {
+        /// The client is whoever connects (this is the edge). Otherwise it is taken from `x-forwarded-for`.
+        use_remote_address: bool = "true",
+        /// Proxies in front of this one that are trusted. The client is found this many entries further left in
+        /// `x-forwarded-for`.
+        trusted_hops: Int<0, 64> = "0",
+        /// Don't append the client to `x-forwarded-for`.
+        skip_xff_append: bool = "false",
+        /// What to do with `x-request-id`.
+        request_id: RequestId = "generate",
+        /// The name under which this proxy adds itself to `via`, in both directions. Without it there is no `via`.
+        via: Option<TokenText> = optional,
+    }
+}
+
+choice! {
+    /// What to do with `x-request-id`.
+    pub enum RequestId, "a way to treat request ids", "request ids" {
+        /// Every request from outside gets a new one; one from a trusted proxy is kept.
+        Generate = "generate",
+        /// An existing one is kept, whoever sent it; a request without gets one.
+        Preserve = "preserve",
+        /// Whatever comes is passed on; nothing is added.
+        Pass = "pass",
+    }
+}

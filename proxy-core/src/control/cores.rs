@@ -1,0 +1,98 @@
+//! The cores as the control thread sees them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::snapshot::Snapshot;
+
+/// What the control thread can ask of the cores. Whoever starts the cores implements it on their mailboxes; no call may
+/// block. Every `Vec<Ack>` has one acknowledgement for each core, in the order of the cores.
+pub trait Cores: Send + 'static {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// Sends a snapshot to every core. A core acknowledges when it serves by it; it fails the acknowledgement when it
+    /// could not take over a part of it (a listener that doesn't bind), and serves by the rest.
+    fn publish(&mut self, snapshot: &Arc<Snapshot>, acks: Vec<Ack>);
+
+    /// Accept no more; answer what is under way, with `Connection: close`; close what is idle. A core acknowledges when
+    /// its last client connection is gone, or when `timeout` has passed and it has cut off the rest.
+    fn drain(&mut self, timeout: Duration, acks: Vec<Ack>);
+
+    /// End every core's loop now.
+    fn stop(&mut self);
+}
+
+/// One core's answer to one order. Dropped without an answer it counts as a failure.
+pub struct Ack {
+    core: usize,
+    answers: Option<mpsc::UnboundedSender<Answer>>,
+}
+
+type Answer = Result<(), String>;
+
+impl Ack {
+    pub fn done(self) {
+        self.answer(Ok(()));
+    }
+
+    /// `why` is a sentence for the operator.
+    pub fn failed(self, why: &str) {
+        let core = self.core;
+        self.answer(Err(format!("core {core}: {why}")));
+    }
+
+    fn answer(mut self, answer: Answer) {
+        if let Some(answers) = self.answers.take() {
+            // Whoever asked may have given up.
+            let _ = answers.send(answer);
+        }
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if let Some(answers) = self.answers.take() {
+            let _ = answers.send(Err(format!("core {} gave no answer", self.core)));
+        }
+    }
+}
+
+/// The other end of a set of acknowledgements.
+pub(super) struct Answers {
+    answers: mpsc::UnboundedReceiver<Answer>,
+    missing: usize,
+}
+
+pub(super) fn acks(cores: usize) -> (Vec<Ack>, Answers) {
+    let (sender, answers) = mpsc::unbounded_channel();
+    let acks = (0..cores).map(|core| Ack { core, answers: Some(sender.clone()) }).collect();
+    (acks, Answers { answers, missing: cores })
+}
+
+impl Answers {
+    /// Waits for every core.
+    ///
+    /// # Errors
+    /// What went wrong, one sentence a core, when all have answered or the time is over.
+    pub(super) async fn all(mut self, timeout: Duration) -> Result<(), Vec<String>> {
+        let mut wrong = Vec::new();
+        let deadline = tokio::time::Instant::now() + timeout;
+        while self.missing > 0 {
+            match tokio::time::timeout_at(deadline, self.answers.recv()).await {
+                Ok(Some(answer)) => {
+                    self.missing -= 1;
+                    wrong.extend(answer.err());
+                }
+                Ok(None) => break,
+                Err(_) => {
+                    wrong.push(format!("{} cores gave no answer within {timeout:?}", self.missing));
+                    break;
+                }
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+}

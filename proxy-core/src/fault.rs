@@ -1,0 +1,124 @@
+//! Faults: what can go wrong with an exchange, and the one table of what follows from it.
+
+use codecs::http::ErrorKind;
+
+use crate::log::Flag;
+
+/// Why an exchange could not be completed as asked. Says the side and the stage; whether trying again is safe is known
+/// where the request was sent (`http::forward`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fault {
+    /// The client's message breaks the protocol or a limit.
+    BadRequest(ErrorKind),
+    /// CONNECT without permission for it.
+    ConnectRefused,
+    /// An upgrade to a protocol that isn't allowed.
+    UpgradeRefused,
+    /// The head took longer than the header timeout.
+    HeaderTimeout,
+    /// The whole request took longer than the request timeout.
+    RequestTimeout,
+    /// Nothing moved for longer than the stream idle timeout while the request was incomplete.
+    RequestIdle,
+    /// The same while the endpoint was to answer.
+    ResponseIdle,
+    NoRoute,
+    /// The cluster has no endpoint to send to.
+    NoEndpoint,
+    /// A bound of the cluster is reached.
+    Overflow,
+    ConnectFailed,
+    ConnectTimeout,
+    /// The endpoint closed or reset the connection before the response's head.
+    UpstreamClosed,
+    /// The endpoint's response breaks the protocol or a limit.
+    BadResponse(ErrorKind),
+    /// The route's timeout.
+    ResponseTimeout,
+    /// The response broke off after its head had been passed on.
+    ResponseCutOff,
+    /// The client went away.
+    ClientGone,
+    /// The drain's time is up.
+    Drained,
+}
+
+/// What a fault turns into.
+pub(crate) struct Outcome {
+    /// Status of the reply, where one can still be sent.
+    pub(crate) status: u16,
+    pub(crate) flag: Option<Flag>,
+    /// `%RESPONSE_CODE_DETAILS%`, Envoy's words where it has them.
+    pub(crate) details: &'static str,
+    pub(crate) body: &'static str,
+}
+
+impl Fault {
+    pub(crate) fn outcome(self) -> Outcome {
+        let (status, flag, details, body) = match self {
+            Fault::BadRequest(kind) => {
+                (kind.request_status(), Some(Flag::DownstreamProtocolError), kind.as_str(), bad_request_text(kind))
+            }
+            Fault::ConnectRefused => (405, None, "connect_not_allowed", "CONNECT is not enabled on this listener\n"),
+            Fault::UpgradeRefused => (403, None, "upgrade_failed", "this upgrade is not enabled on this listener\n"),
+            Fault::HeaderTimeout => (408, None, "request_header_timeout", "request header timeout\n"),
+            Fault::RequestTimeout => (408, None, "request_overall_timeout", "request timeout\n"),
+            Fault::RequestIdle => (408, Some(Flag::StreamIdleTimeout), "stream_idle_timeout", "stream timeout\n"),
+            Fault::ResponseIdle => (504, Some(Flag::StreamIdleTimeout), "stream_idle_timeout", "stream timeout\n"),
+            Fault::NoRoute => (404, Some(Flag::NoRouteFound), "route_not_found", "no route matches this request\n"),
+            Fault::NoEndpoint => (503, Some(Flag::NoHealthyUpstream), "no_healthy_upstream", "no healthy upstream\n"),
+            Fault::Overflow => (
+                503,
+                Some(Flag::UpstreamOverflow),
+                "upstream_reset_before_response_started{overflow}",
+                "upstream connect error or disconnect/reset before headers. reset reason: overflow\n",
+            ),
+            Fault::ConnectFailed => (
+                503,
+                Some(Flag::UpstreamConnectionFailure),
+                "upstream_reset_before_response_started{remote_connection_failure}",
+                "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure\n",
+            ),
+            Fault::ConnectTimeout => (
+                503,
+                Some(Flag::UpstreamConnectionFailure),
+                "upstream_reset_before_response_started{connection_timeout}",
+                "upstream connect error or disconnect/reset before headers. reset reason: connection timeout\n",
+            ),
+            Fault::UpstreamClosed => (
+                503,
+                Some(Flag::UpstreamConnectionTermination),
+                "upstream_reset_before_response_started{connection_termination}",
+                "upstream connect error or disconnect/reset before headers. reset reason: connection termination\n",
+            ),
+            Fault::BadResponse(_) => (
+                502,
+                Some(Flag::UpstreamProtocolError),
+                "upstream_reset_before_response_started{protocol_error}",
+                "upstream connect error or disconnect/reset before headers. reset reason: protocol error\n",
+            ),
+            Fault::ResponseTimeout => {
+                (504, Some(Flag::UpstreamRequestTimeout), "response_timeout", "upstream request timeout\n")
+            }
+            Fault::ResponseCutOff => (
+                502,
+                Some(Flag::UpstreamConnectionTermination),
+                "upstream_reset_after_response_started{connection_termination}",
+                "",
+            ),
+            Fault::ClientGone => (0, Some(Flag::DownstreamConnectionTermination), "downstream_remote_disconnect", ""),
+            Fault::Drained => (503, Some(Flag::LocalReset), "drain_timeout", "shutting down\n"),
+        };
+        Outcome { status, flag, details, body }
+    }
+}
+
+fn bad_request_text(kind: ErrorKind) -> &'static str {
+    match kind.request_status() {
+        414 => "request line too long\n",
+        431 => "request header fields too large\n",
+        501 => "transfer coding not supported\n",
+        505 => "HTTP version not supported\n",
+        _ => "bad request\n",
+    }
+}

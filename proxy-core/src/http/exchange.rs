@@ -1,0 +1,347 @@
+//! One request and its response, from the first byte to the account: read the head → route → forward, redirect or
+//! answer → account.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
+
+use codecs::Status;
+use codecs::http::h1::{BodyDecoder, RequestOptions, parse_request_resumed};
+use codecs::http::{ErrorKind, Method, Version};
+use runtime::{Received, Slice, Timer};
+
+use super::{Next, Scratch, route};
+use crate::fault::Fault;
+use crate::listener::{Config, Downstream};
+use crate::log::{Flags, Point, Timing};
+use crate::snapshot::{Action, Http, Route, Serve};
+use crate::stats::HttpStat;
+
+/// An exchange under way. References are to what outlives it: the connection, and the definition that it began with.
+pub(super) struct Exchange<'a> {
+    pub(super) downstream: &'a Downstream,
+    pub(super) config: &'a Config,
+    pub(super) http: &'a Http,
+    pub(super) timer: &'a Timer,
+    pub(super) scratch: Box<Scratch>,
+    pub(super) began_us: u64,
+    pub(super) deadlines: Deadlines,
+    /// The client wants to go on after this exchange, and so do we.
+    pub(super) keep_alive: bool,
+    /// The request was read to its end.
+    pub(super) request_done: bool,
+    /// Something of a final response has been sent.
+    pub(super) response_started: bool,
+    pub(super) seen: Seen,
+}
+
+/// When an exchange has to have come how far; milliseconds of the core's clock, MAX = never.
+pub(super) struct Deadlines {
+    /// End of the request.
+    request: u64,
+    /// End of the response.
+    pub(super) route: u64,
+    idle_ms: u64,
+    pub(super) active: u64,
+}
+
+/// What the account and the access log want to know.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) status: u16,
+    pub(super) flags: Flags,
+    pub(super) details: &'static str,
+    pub(super) timing: Timing,
+    pub(super) route: Option<u32>,
+    pub(super) upstream: Option<SocketAddr>,
+    pub(super) upstream_name: String,
+    pub(super) attempts: u32,
+    pub(super) request_head_bytes: u64,
+    pub(super) response_head_bytes: u64,
+    pub(super) request_body_bytes: u64,
+    pub(super) response_body_bytes: u64,
+    /// On the wire, framing included.
+    pub(super) received_bytes: u64,
+    pub(super) sent_bytes: u64,
+}
+
+pub(super) async fn run(downstream: &Downstream, timer: &Timer, first: Slice, number: u64) -> Next {
+    let config = downstream.listener.config();
+    let Serve::Http(http) = &config.listener.serve else { return Next::Close };
+    let world = &downstream.world;
+    let now_ms = world.core.now_ms();
+    let mut exchange = Exchange {
+        downstream,
+        config: &config,
+        http,
+        timer,
+        scratch: world.take_scratch(),
+        began_us: world.core.now_us(),
+        deadlines: Deadlines {
+            request: if http.request_timeout_ms > 0 { now_ms + http.request_timeout_ms } else { u64::MAX },
+            route: u64::MAX,
+            idle_ms: http.stream_idle_timeout_ms,
+            active: now_ms,
+        },
+        keep_alive: false,
+        request_done: false,
+        response_started: false,
+        seen: Seen::default(),
+    };
+    exchange.seen.timing.mark(Point::RequestBegin, exchange.began_us);
+    let next = exchange.whole(first, number).await;
+    exchange.account();
+    world.give_scratch(exchange.scratch);
+    next
+}
+
+impl<'a> Exchange<'a> {
+    async fn whole(&mut self, first: Slice, number: u64) -> Next {
+        if let Err(fault) = self.read_head(first).await {
+            return self.fail(fault).await;
+        }
+        self.begin(number);
+        let config = self.config;
+        let result = match self.route() {
+            Err(fault) => Err(fault),
+            Ok(route) => match &route.action {
+                Action::Forward(forward) => {
+                    self.config.serve_stats.inc(HttpStat::RqTotal);
+                    self.forward(route, forward, &config.generation.clusters[forward.cluster as usize]).await
+                }
+                Action::Redirect(redirect) => {
+                    self.reply_redirect(route, redirect);
+                    Ok(())
+                }
+                Action::Direct(direct) => {
+                    self.reply_direct(route, direct);
+                    Ok(())
+                }
+            },
+        };
+        match result {
+            Ok(()) => self.complete().await,
+            Err(fault) => self.fail(fault).await,
+        }
+    }
+
+    /// Reads until the head is complete. The header timeout starts with its first byte.
+    async fn read_head(&mut self, first: Slice) -> Result<(), Fault> {
+        let core = &self.downstream.world.core;
+        self.seen.received_bytes += first.len() as u64;
+        self.scratch.request_input.add(first);
+        let options = RequestOptions { http10: self.http.http10 };
+        let mut deadline = 0;
+        loop {
+            let scratch = &mut *self.scratch;
+            let input = scratch.request_input.bytes();
+            let parsed =
+                parse_request_resumed(input, &self.config.limits, &options, &mut scratch.scanner, &mut scratch.request);
+            match parsed.map_err(|error| Fault::BadRequest(error.kind))? {
+                Status::Complete(consumed) => {
+                    let rest = input.len() - consumed;
+                    scratch.request_input.finish(consumed, &self.downstream.socket);
+                    self.seen.request_head_bytes = consumed as u64;
+                    self.seen.received_bytes -= rest as u64;
+                    self.seen.timing.mark(Point::RequestHeadEnd, core.now_us());
+                    return Ok(());
+                }
+                Status::Partial => scratch.request_input.settle(),
+            }
+            if deadline == 0 {
+                let timeout_ms = self.http.header_timeout_ms;
+                deadline = if timeout_ms > 0 { core.now_ms() + timeout_ms } else { u64::MAX };
+                self.timer.clear();
+            }
+            let until = deadline.min(self.deadlines.request);
+            if until < u64::MAX {
+                self.timer.set(until);
+            }
+            let received = poll_fn(|_| match self.downstream.socket.poll_recv() {
+                Poll::Ready(received) => Poll::Ready(Ok(received)),
+                Poll::Pending if core.now_ms() >= deadline => Poll::Ready(Err(Fault::HeaderTimeout)),
+                Poll::Pending if core.now_ms() >= self.deadlines.request => Poll::Ready(Err(Fault::RequestTimeout)),
+                Poll::Pending if self.downstream.world.cut_off() => Poll::Ready(Err(Fault::Drained)),
+                Poll::Pending => Poll::Pending,
+            })
+            .await?;
+            let Received::Data(slice) = received else { return Err(Fault::ClientGone) };
+            self.seen.received_bytes += slice.len() as u64;
+            self.scratch.request_input.add(slice);
+        }
+    }
+
+    /// The head is there: what follows from it before anything is decided.
+    fn begin(&mut self, number: u64) {
+        let stats = &self.config.serve_stats;
+        stats.inc(HttpStat::DownstreamRqTotal);
+        stats.inc(HttpStat::DownstreamRqHttp1Total);
+        stats.gauge_inc(HttpStat::DownstreamRqActive);
+        let scratch = &mut *self.scratch;
+        let body = scratch.request.body;
+        self.request_done = body.is_empty();
+        scratch.request_body = BodyDecoder::new(body, &self.config.limits);
+        let last = self.http.requests_per_connection_max;
+        let used_up = last > 0 && number >= last;
+        if used_up {
+            stats.inc(HttpStat::DownstreamCxMaxRequestsReached);
+        }
+        self.keep_alive = scratch.request.keep_alive
+            && !used_up
+            && !self.downstream.listener.closing()
+            && !self.downstream.over_age(self.http.connection_duration_max_ms);
+        if self.request_done {
+            self.seen.timing.mark(Point::RequestEnd, self.downstream.world.core.now_us());
+        }
+    }
+
+    /// The route, or why there is none.
+    fn route(&mut self) -> Result<&'a Route, Fault> {
+        let scratch = &*self.scratch;
+        if scratch.request.method == Method::Connect && !self.http.connect {
+            return Err(Fault::ConnectRefused);
+        }
+        let found = route::find(&self.http.routes, &scratch.request, scratch.request_input.bytes());
+        let at = found.ok_or(Fault::NoRoute)?;
+        self.seen.route = Some(at);
+        Ok(&self.http.routes.routes[at as usize])
+    }
+
+    /// Ends an exchange whose response was sent whole.
+    async fn complete(&mut self) -> Next {
+        if !self.request_done && self.keep_alive {
+            self.discard_body().await;
+        }
+        match (self.request_done, self.keep_alive) {
+            (true, true) => Next::KeepAlive,
+            (true, false) => Next::Close,
+            (false, _) => {
+                self.config.serve_stats.inc(HttpStat::DownstreamRqResponseBeforeRqComplete);
+                Next::Linger
+            }
+        }
+    }
+
+    async fn fail(&mut self, fault: Fault) -> Next {
+        let outcome = fault.outcome();
+        if let Some(flag) = outcome.flag {
+            self.seen.flags.set(flag);
+        }
+        self.seen.details = outcome.details;
+        self.count_fault(fault);
+        match fault {
+            Fault::ClientGone => return Next::Gone,
+            _ if self.response_started => {
+                self.config.serve_stats.inc(HttpStat::RqResetAfterDownstreamResponseStarted);
+                return Next::Reset;
+            }
+            // Where the next request would begin is unknown.
+            Fault::BadRequest(_)
+            | Fault::HeaderTimeout
+            | Fault::RequestTimeout
+            | Fault::RequestIdle
+            | Fault::Drained => {
+                self.keep_alive = false;
+                self.reply_fault(&outcome, fault);
+                return Next::Linger;
+            }
+            _ => self.reply_fault(&outcome, fault),
+        }
+        self.complete().await
+    }
+
+    /// The client speaks HTTP/1.0: no chunks, no interim responses.
+    pub(super) fn old_client(&self) -> bool {
+        self.scratch.request.version == Version::Http10
+    }
+
+    pub(super) fn idle_timeout(&mut self, idle_ms: u64) {
+        self.deadlines.idle_ms = idle_ms;
+    }
+
+    /// Sets the timer to the next deadline.
+    pub(super) fn arm(&self) {
+        let deadlines = &self.deadlines;
+        let idle = if deadlines.idle_ms > 0 { deadlines.active + deadlines.idle_ms } else { u64::MAX };
+        let request = if self.request_done { u64::MAX } else { deadlines.request };
+        let next = deadlines.route.min(request).min(idle);
+        match next {
+            u64::MAX => self.timer.clear(),
+            next => self.timer.set(next),
+        }
+    }
+
+    /// Something moved: the stream isn't idle.
+    #[inline]
+    pub(super) fn touch(&mut self) {
+        self.deadlines.active = self.downstream.world.core.now_ms();
+    }
+
+    /// What has become of the client and of the time meanwhile.
+    pub(super) fn check(&self) -> Option<Fault> {
+        if self.downstream.socket.error().is_some() {
+            return Some(Fault::ClientGone);
+        }
+        if self.downstream.world.cut_off() {
+            return Some(Fault::Drained);
+        }
+        if !self.timer.expired() {
+            return None;
+        }
+        let (now, deadlines) = (self.downstream.world.core.now_ms(), &self.deadlines);
+        if now >= deadlines.route {
+            return Some(Fault::ResponseTimeout);
+        }
+        if !self.request_done && now >= deadlines.request {
+            return Some(Fault::RequestTimeout);
+        }
+        if deadlines.idle_ms > 0 && now >= deadlines.active + deadlines.idle_ms {
+            return Some(if self.request_done { Fault::ResponseIdle } else { Fault::RequestIdle });
+        }
+        self.arm();
+        None
+    }
+
+    /// Waits for something upstream while looking after the client and the clock.
+    pub(super) async fn guarded<T>(&self, future: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            if let Poll::Ready(result) = future.as_mut().poll(context) {
+                return Poll::Ready(result);
+            }
+            if let Some(fault) = self.check() {
+                return Poll::Ready(Err(fault));
+            }
+            self.downstream.socket.watch();
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn count_fault(&self, fault: Fault) {
+        let stats = &self.config.serve_stats;
+        stats.inc(match fault {
+            Fault::BadRequest(kind) => {
+                stats.inc(HttpStat::DownstreamCxProtocolError);
+                match kind {
+                    ErrorKind::HeadTooLarge => HttpStat::DownstreamRqHeadTooLarge,
+                    ErrorKind::TooManyFields | ErrorKind::TooManyConnectionOptions => {
+                        HttpStat::DownstreamRqTooManyFields
+                    }
+                    ErrorKind::RequestLineTooLong => HttpStat::DownstreamRqLineTooLong,
+                    ErrorKind::TrailersTooLarge | ErrorKind::TooManyTrailers => HttpStat::DownstreamRqTrailersTooLarge,
+                    _ => return,
+                }
+            }
+            Fault::ConnectRefused => HttpStat::DownstreamRqConnectRefused,
+            Fault::UpgradeRefused => HttpStat::DownstreamRqWsOnNonWsRoute,
+            Fault::HeaderTimeout => HttpStat::DownstreamRqHeaderTimeout,
+            Fault::RequestTimeout => HttpStat::DownstreamRqTimeout,
+            Fault::RequestIdle | Fault::ResponseIdle => HttpStat::DownstreamRqIdleTimeout,
+            Fault::NoRoute => HttpStat::NoRoute,
+            Fault::ClientGone => HttpStat::DownstreamRqRxReset,
+            _ => return,
+        });
+    }
+}

@@ -1,0 +1,277 @@
+//! Heads as they are sent on: what is dropped, what is added, in which form the body travels.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+use codecs::http::h1::emit;
+use codecs::http::{BodyLength, Field, FieldId, FieldSet, RequestHead, Span};
+
+use super::exchange::Exchange;
+use crate::fault::Fault;
+use crate::snapshot::{Forward, Forwarding, HeaderEdits, PathMatch, Route};
+use crate::stats::HttpStat;
+
+/// Puts together the request head for the endpoint in `scratch.upstream_head`.
+pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: &Forward) -> Result<(), Fault> {
+    let upgrade = wanted_upgrade(exchange)?;
+    let (downstream, forwarding) = (exchange.downstream, &exchange.http.forwarding);
+    let scratch = &mut *exchange.scratch;
+    let (head, input) = (&scratch.request, scratch.request_input.bytes());
+    let out = &mut scratch.upstream_head;
+    out.clear();
+    emit_request_line(out, head, input, route, forward);
+    let added = Added::new(head, forwarding);
+    let mut drop = added.drop;
+    let host = host(head, input, forward);
+    if let Some(host) = host {
+        drop = drop.with(FieldId::Host);
+        match host.is_empty() {
+            // HTTP/1.0 without Host; HTTP/1.1 demands one.
+            true => {
+                let _ = write!(out, "host: {}\r\n", downstream.local);
+            }
+            false => emit::field(out, b"host", host),
+        }
+    }
+    copy_edited(out, input, &head.fields, head.fields_end, drop, &route.request_headers);
+    if added.forwarded_for {
+        emit_forwarded_for(out, head, input, downstream.remote);
+    }
+    if added.forwarded_proto {
+        out.extend_from_slice(b"x-forwarded-proto: http\r\n");
+    }
+    if added.request_id {
+        emit_request_id(out, downstream.world.core.random(), downstream.world.core.random());
+    }
+    if let Some(name) = &forwarding.via {
+        emit_via(out, head.version, name);
+    }
+    add_edits(out, &route.request_headers);
+    if head.body == BodyLength::Chunked {
+        emit::transfer_encoding_chunked(out);
+    }
+    if let Some(upgrade) = upgrade {
+        out.extend_from_slice(b"connection: Upgrade\r\n");
+        emit::field(out, b"upgrade", upgrade.of(input));
+    }
+    emit::end_of_head(out);
+    Ok(())
+}
+
+/// The upgrade to ask the endpoint for; a fault if this listener doesn't allow it.
+fn wanted_upgrade(exchange: &Exchange<'_>) -> Result<Option<Span>, Fault> {
+    let Some(upgrade) = exchange.scratch.request.upgrade else { return Ok(None) };
+    let wanted = upgrade.of(exchange.scratch.request_input.bytes());
+    // "Upgrade: h2c" offers something that may be ignored (RFC 9113 removed it): it is, not refused.
+    if wanted.eq_ignore_ascii_case(b"h2c") {
+        return Ok(None);
+    }
+    let allowed = exchange.http.upgrades.iter().any(|allowed| wanted.eq_ignore_ascii_case(allowed.as_bytes()));
+    if allowed { Ok(Some(upgrade)) } else { Err(Fault::UpgradeRefused) }
+}
+
+fn emit_request_line(out: &mut Vec<u8>, head: &RequestHead, input: &[u8], route: &Route, forward: &Forward) {
+    let (method, path) = (head.method_span.of(input), head.path.of(input));
+    // OPTIONS * asks about the whole server: there is no path to rewrite.
+    let Some(rewrite) = forward.prefix_rewrite.as_ref().filter(|_| path.starts_with(b"/")) else {
+        return emit::request_line(out, method, path);
+    };
+    out.extend_from_slice(method);
+    out.push(b' ');
+    rewrite_path(out, head, input, route, rewrite);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// The path with its matched part replaced, and the query.
+pub(super) fn rewrite_path(out: &mut Vec<u8>, head: &RequestHead, input: &[u8], route: &Route, rewrite: &str) {
+    let (path, whole) = (head.path_only().of(input), head.path.of(input));
+    let matched = match &route.path {
+        PathMatch::Prefix(prefix) => prefix.len().min(path.len()),
+        PathMatch::Exact(_) | PathMatch::Regex(_) => path.len(),
+    };
+    out.extend_from_slice(rewrite.as_bytes());
+    out.extend_from_slice(&whole[matched..]);
+}
+
+/// The Host to send instead of the one that came; `None` keeps that.
+fn host<'h>(head: &RequestHead, input: &'h [u8], forward: &'h Forward) -> Option<&'h [u8]> {
+    if let Some(host) = &forward.host_rewrite {
+        return Some(host.as_bytes());
+    }
+    // An absolute-form target's authority wins over Host (RFC 9112 3.2.2); they were checked to agree.
+    (head.field(FieldId::Host).is_none()).then(|| head.authority.of(input))
+}
+
+/// Fields that the forwarding rules add, and those that they replace.
+struct Added {
+    drop: FieldSet,
+    forwarded_for: bool,
+    forwarded_proto: bool,
+    request_id: bool,
+}
+
+impl Added {
+    fn new(head: &RequestHead, forwarding: &Forwarding) -> Added {
+        let edge = forwarding.use_remote_address;
+        let has = |id| head.field(id).is_some();
+        let forwarded_for = edge && !forwarding.skip_xff_append;
+        // Behind a trusted proxy its word about the scheme counts.
+        let forwarded_proto = (edge && forwarding.trusted_hops == 0) || !has(FieldId::XForwardedProto);
+        let outside = edge && forwarding.trusted_hops == 0;
+        let request_id = forwarding.generate_request_id
+            && (!has(FieldId::XRequestId) || (outside && !forwarding.preserve_external_request_id));
+        let mut drop = FieldSet::EMPTY;
+        if forwarded_for {
+            drop = drop.with(FieldId::XForwardedFor);
+        }
+        if forwarded_proto {
+            drop = drop.with(FieldId::XForwardedProto);
+        }
+        if request_id {
+            drop = drop.with(FieldId::XRequestId);
+        }
+        Added { drop, forwarded_for, forwarded_proto, request_id }
+    }
+}
+
+fn emit_forwarded_for(out: &mut Vec<u8>, head: &RequestHead, input: &[u8], remote: SocketAddr) {
+    out.extend_from_slice(b"x-forwarded-for: ");
+    for field in head.fields.iter().filter(|field| field.id == FieldId::XForwardedFor) {
+        out.extend_from_slice(field.value.of(input));
+        out.extend_from_slice(b", ");
+    }
+    emit_ip(out, remote);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn emit_ip(out: &mut Vec<u8>, address: SocketAddr) {
+    match address.ip().to_canonical() {
+        std::net::IpAddr::V4(ip) => {
+            for (at, octet) in ip.octets().into_iter().enumerate() {
+                if at > 0 {
+                    out.push(b'.');
+                }
+                emit::decimal(out, u64::from(octet));
+            }
+        }
+        std::net::IpAddr::V6(ip) => {
+            let _ = write!(out, "{ip}");
+        }
+    }
+}
+
+/// A random UUID (RFC 9562, version 4).
+fn emit_request_id(out: &mut Vec<u8>, high: u64, low: u64) {
+    let high = high & !0xf000 | 0x4000;
+    let low = low & !(0b11 << 62) | 0b10 << 62;
+    out.extend_from_slice(b"x-request-id: ");
+    let digits = |out: &mut Vec<u8>, value: u64, count: u32| {
+        for at in (0..count).rev() {
+            out.push(b"0123456789abcdef"[(value >> (at * 4) & 15) as usize]);
+        }
+    };
+    digits(out, high >> 32, 8);
+    out.push(b'-');
+    digits(out, high >> 16 & 0xffff, 4);
+    out.push(b'-');
+    digits(out, high & 0xffff, 4);
+    out.push(b'-');
+    digits(out, low >> 48, 4);
+    out.push(b'-');
+    digits(out, low & 0xffff_ffff_ffff, 12);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn emit_via(out: &mut Vec<u8>, version: codecs::http::Version, name: &str) {
+    let number = if version == codecs::http::Version::Http10 { "1.0" } else { "1.1" };
+    let _ = write!(out, "via: {number} {name}\r\n");
+}
+
+/// Copies the fields that stay; a head that nobody edits is mostly one copy.
+fn copy_edited(
+    out: &mut Vec<u8>,
+    input: &[u8],
+    fields: &[Field],
+    fields_end: u32,
+    drop: FieldSet,
+    edits: &HeaderEdits,
+) {
+    if edits.remove.is_empty() && edits.set.is_empty() {
+        return emit::fields(out, input, fields, fields_end, drop);
+    }
+    let edited = |field: &Field| {
+        let name = field.name.of(input);
+        edits
+            .remove
+            .iter()
+            .chain(edits.set.iter().map(|(name, _)| name))
+            .any(|edit| name.eq_ignore_ascii_case(edit.as_bytes()))
+    };
+    emit::fields_where(out, input, fields, fields_end, |field| !drop.contains(field.id) && !edited(field));
+}
+
+pub(super) fn add_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
+    for (name, value) in edits.set.iter().chain(&edits.add) {
+        emit::field(out, name.as_bytes(), value.as_bytes());
+    }
+}
+
+/// Sends the response head down; says whether the body follows in chunks of our own.
+pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool {
+    let world = &exchange.downstream.world;
+    let old_client = exchange.old_client();
+    let scratch = &mut *exchange.scratch;
+    let (head, input) = (&scratch.response, scratch.response_input.bytes());
+    let framed = matches!(head.body, BodyLength::None | BodyLength::Length(_));
+    let chunked = !framed && !old_client;
+    // Without a length and without chunks only the end of the connection tells the end of the body.
+    if !framed && old_client {
+        exchange.keep_alive = false;
+    }
+    if exchange.keep_alive && exchange.downstream.listener.closing() {
+        exchange.keep_alive = false;
+        exchange.config.serve_stats.inc(HttpStat::DownstreamCxDrainClose);
+    }
+    let out = &mut scratch.out;
+    out.clear();
+    emit::status_line(out, head.status, head.reason.of(input));
+    let server = exchange.http.server_name.as_deref();
+    let drop = if server.is_some() { FieldSet::of(&[FieldId::Server]) } else { FieldSet::EMPTY };
+    copy_edited(out, input, &head.fields, head.fields_end, drop, &route.response_headers);
+    if let Some(server) = server {
+        emit::field(out, b"server", server.as_bytes());
+    }
+    if head.field(FieldId::Date).is_none() {
+        world.emit_date(out);
+    }
+    if let Some(name) = &exchange.http.forwarding.via {
+        emit_via(out, head.version, name);
+    }
+    add_edits(out, &route.response_headers);
+    if head.tunnel {
+        if let Some(upgrade) = head.upgrade {
+            out.extend_from_slice(b"connection: Upgrade\r\n");
+            emit::field(out, b"upgrade", upgrade.of(input));
+        }
+    } else {
+        if chunked {
+            emit::transfer_encoding_chunked(out);
+        }
+        emit_connection(out, exchange.keep_alive, old_client);
+    }
+    emit::end_of_head(out);
+    exchange.response_started = true;
+    exchange.seen.response_head_bytes = out.len() as u64;
+    exchange.seen.sent_bytes += out.len() as u64;
+    exchange.downstream.socket.send(out);
+    chunked
+}
+
+/// Says what isn't the default of the client's version.
+pub(super) fn emit_connection(out: &mut Vec<u8>, keep_alive: bool, old_client: bool) {
+    match (keep_alive, old_client) {
+        (true, false) => {}
+        (true, true) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        (false, _) => out.extend_from_slice(b"connection: close\r\n"),
+    }
+}

@@ -1,0 +1,56 @@
+//! Memory of one exchange, used again by the next.
+
+use codecs::http::h1::{BodyDecoder, HeadScanner};
+use codecs::http::{BodyLength, HeadLimits, RequestHead, ResponseHead};
+
+use super::head_input::HeadInput;
+
+/// An output buffer larger than this isn't kept.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+pub(crate) struct Scratch {
+    pub(super) request: RequestHead,
+    pub(super) response: ResponseHead,
+    pub(super) request_input: HeadInput,
+    pub(super) response_input: HeadInput,
+    pub(super) scanner: HeadScanner,
+    pub(super) request_body: BodyDecoder,
+    pub(super) response_body: BodyDecoder,
+    /// The request head as it is sent on; kept for a second try.
+    pub(super) upstream_head: Vec<u8>,
+    /// Whatever else is being put together.
+    pub(super) out: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        let limits = HeadLimits::default();
+        Scratch {
+            request: RequestHead::default(),
+            response: ResponseHead::default(),
+            request_input: HeadInput::default(),
+            response_input: HeadInput::default(),
+            scanner: HeadScanner::default(),
+            request_body: BodyDecoder::new(BodyLength::None, &limits),
+            response_body: BodyDecoder::for_response(BodyLength::None, &limits),
+            upstream_head: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+}
+
+impl Scratch {
+    pub(crate) fn clear(&mut self) {
+        self.request.clear();
+        self.response.clear();
+        self.request_input.clear();
+        self.response_input.clear();
+        self.scanner = HeadScanner::default();
+        for buffer in [&mut self.upstream_head, &mut self.out] {
+            if buffer.capacity() > KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+            buffer.clear();
+        }
+    }
+}

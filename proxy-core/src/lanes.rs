@@ -1,0 +1,138 @@
+//! Starting the cores, and the control thread's hold on them.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use runtime::counters::Page;
+use runtime::mailbox::{self, Receiver, Sender};
+use runtime::{Bell, DriverChoice, Options};
+
+use crate::control::{Ack, Cores};
+use crate::core::{self, HandOver, Message, Parts};
+use crate::log::Sink;
+use crate::snapshot::Snapshot;
+use crate::stats::Block;
+
+/// Messages that a core may have waiting from the control thread.
+const MESSAGES_MAX: usize = 64;
+/// Fresh connections on their way from one core to another.
+const HAND_OVERS_MAX: usize = 256;
+
+/// How to run the cores.
+pub struct Plan {
+    /// A processor for each core, to pin it to; `None` leaves it floating.
+    pub cpus: Vec<Option<usize>>,
+    pub driver: DriverChoice,
+}
+
+/// All cores, from the outside.
+pub struct Lanes {
+    senders: Vec<Sender<Message>>,
+}
+
+impl Lanes {
+    /// Starts a thread a core; none has a snapshot yet.
+    ///
+    /// # Errors
+    /// No descriptors, or no threads, to be had.
+    pub fn start(plan: &Plan, server: &Arc<Block>, sinks: Vec<Sink>) -> io::Result<(Lanes, Threads)> {
+        let cores = plan.cpus.len();
+        let bells = (0..cores).map(|_| Bell::new()).collect::<io::Result<Vec<Bell>>>()?;
+        let adopted = Page::new(cores, cores);
+        let mut mesh = Mesh::new(&bells);
+        let mut lanes = Lanes { senders: Vec::new() };
+        let mut threads = Threads(Vec::new());
+        for (id, (bell, log)) in bells.into_iter().zip(sinks).enumerate() {
+            let (sender, messages) = mailbox::channel(&bell, MESSAGES_MAX);
+            let parts = Parts {
+                cores,
+                messages,
+                incoming: std::mem::take(&mut mesh.incoming[id]),
+                outgoing: std::mem::take(&mut mesh.outgoing[id]),
+                adopted: adopted.clone(),
+                server_stats: server.clone(),
+                log,
+            };
+            let options = Options { id, driver: plan.driver, cpu: plan.cpus[id], ..Options::default() };
+            let thread = std::thread::Builder::new().name(format!("core-{id}"));
+            let thread = thread.spawn(move || runtime::run(&options, &bell, |core| core::run(core, parts)))?;
+            lanes.senders.push(sender);
+            threads.0.push(thread);
+        }
+        Ok((lanes, threads))
+    }
+}
+
+impl Cores for Lanes {
+    fn count(&self) -> usize {
+        self.senders.len()
+    }
+
+    fn publish(&mut self, snapshot: &Arc<Snapshot>, acks: Vec<Ack>) {
+        self.tell(acks, |ack| Message::Snapshot(snapshot.clone(), ack));
+    }
+
+    fn drain(&mut self, timeout: Duration, acks: Vec<Ack>) {
+        let timeout_ms = timeout.as_millis() as u64;
+        self.tell(acks, |ack| Message::Drain { timeout_ms, ack });
+    }
+
+    fn stop(&mut self) {
+        // A core whose mailbox is full ends when its sender goes.
+        for mut sender in self.senders.drain(..) {
+            let _ = sender.send(Message::Stop);
+        }
+    }
+}
+
+impl Lanes {
+    fn tell(&mut self, acks: Vec<Ack>, message: impl Fn(Ack) -> Message) {
+        for (sender, ack) in self.senders.iter_mut().zip(acks) {
+            // A message that doesn't fit is dropped, and its acknowledgement with it: that counts as a failure.
+            let _ = sender.send(message(ack));
+        }
+    }
+}
+
+/// The cores' threads.
+pub struct Threads(Vec<JoinHandle<io::Result<()>>>);
+
+impl Threads {
+    /// Waits for the threads.
+    ///
+    /// # Errors
+    /// The first that a core ended with.
+    pub fn join(self) -> io::Result<()> {
+        for thread in self.0 {
+            thread.join().map_err(|_| io::Error::other("a core panicked"))??;
+        }
+        Ok(())
+    }
+}
+
+/// Mailboxes between every two cores.
+struct Mesh {
+    incoming: Vec<Vec<Option<Receiver<HandOver>>>>,
+    outgoing: Vec<Vec<Option<Sender<HandOver>>>>,
+}
+
+impl Mesh {
+    fn new(bells: &[Bell]) -> Mesh {
+        let cores = bells.len();
+        let empty = |_| (0..cores).map(|_| None).collect::<Vec<_>>();
+        let mut mesh = Mesh {
+            incoming: (0..cores).map(empty).collect(),
+            outgoing: (0..cores).map(|_| (0..cores).map(|_| None).collect()).collect(),
+        };
+        for from in 0..cores {
+            for to in (0..cores).filter(|to| *to != from) {
+                let (sender, receiver) = mailbox::channel(&bells[to], HAND_OVERS_MAX);
+                mesh.outgoing[from][to] = Some(sender);
+                mesh.incoming[to][from] = Some(receiver);
+            }
+        }
+        mesh
+    }
+}

@@ -1,0 +1,112 @@
+//! Bytes in both directions between two sockets: TCP sessions, and HTTP connections that became tunnels.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use runtime::{Core, Received, Socket};
+
+/// Bytes queued to a side above which its other side isn't read.
+pub(crate) const QUEUED_BYTES_MAX: usize = 256 * 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum End {
+    /// Both sides ended their direction.
+    Complete,
+    /// A side failed.
+    ClientFailed,
+    UpstreamFailed,
+    Idle,
+    /// The drain's time is up.
+    CutOff,
+}
+
+/// What went through, and how it ended.
+pub(crate) struct Relayed {
+    /// Client to upstream.
+    pub(crate) up_bytes: u64,
+    pub(crate) down_bytes: u64,
+    /// Times that a side was not read because the other was slow.
+    pub(crate) up_pauses: u64,
+    pub(crate) down_pauses: u64,
+    /// The client ended first.
+    pub(crate) client_first: bool,
+    pub(crate) end: End,
+}
+
+/// Relays until both directions have ended, one side fails, nothing moves for `idle_ms` (0 = for ever), or `cut_off`
+/// says so. Half-closed connections go on in the other direction.
+pub(crate) async fn relay(
+    core: &Core,
+    client: &Socket,
+    upstream: &Socket,
+    idle_ms: u64,
+    cut_off: impl Fn() -> bool,
+) -> Relayed {
+    let timer = core.timer();
+    let mut relayed =
+        Relayed { up_bytes: 0, down_bytes: 0, up_pauses: 0, down_pauses: 0, client_first: false, end: End::Complete };
+    let mut active_ms = core.now_ms();
+    let (mut up_open, mut down_open) = (true, true);
+    if idle_ms > 0 {
+        timer.set(active_ms + idle_ms);
+    }
+    relayed.end = poll_fn(|_| {
+        let before = relayed.up_bytes + relayed.down_bytes;
+        let up = pump(client, upstream, &mut up_open, &mut relayed.up_bytes, &mut relayed.up_pauses);
+        let down = pump(upstream, client, &mut down_open, &mut relayed.down_bytes, &mut relayed.down_pauses);
+        relayed.client_first |= !up_open && down_open;
+        match (up, down) {
+            // A pump tells of its source (`Err(true)`) or its target.
+            (Err(true), _) | (_, Err(false)) => return Poll::Ready(End::ClientFailed),
+            (Err(false), _) | (_, Err(true)) => return Poll::Ready(End::UpstreamFailed),
+            (Ok(()), Ok(())) => {}
+        }
+        if !up_open && !down_open {
+            return Poll::Ready(End::Complete);
+        }
+        if cut_off() {
+            return Poll::Ready(End::CutOff);
+        }
+        if relayed.up_bytes + relayed.down_bytes != before {
+            active_ms = core.now_ms();
+        }
+        if idle_ms > 0 {
+            if core.now_ms() >= active_ms + idle_ms {
+                return Poll::Ready(End::Idle);
+            }
+            timer.set(active_ms + idle_ms);
+        }
+        client.watch();
+        upstream.watch();
+        Poll::Pending
+    })
+    .await;
+    relayed
+}
+
+/// Moves what there is from one side to the other. The error says whether it was the source that failed.
+fn pump(from: &Socket, to: &Socket, open: &mut bool, bytes: &mut u64, pauses: &mut u64) -> Result<(), bool> {
+    while *open {
+        match to.poll_drained(QUEUED_BYTES_MAX) {
+            Poll::Pending => {
+                *pauses += 1;
+                return Ok(());
+            }
+            Poll::Ready(Err(_)) => return Err(false),
+            Poll::Ready(Ok(())) => {}
+        }
+        match from.try_recv() {
+            None => return Ok(()),
+            Some(Received::Data(slice)) => {
+                *bytes += slice.len() as u64;
+                to.send_slice(slice);
+            }
+            Some(Received::End) => {
+                to.shutdown_write();
+                *open = false;
+            }
+            Some(Received::Failed(_)) => return Err(true),
+        }
+    }
+    Ok(())
+}

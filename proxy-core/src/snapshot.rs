@@ -1,0 +1,255 @@
+//! What the cores read: one immutable value per accepted config, indexed by small ids.
+//!
+//! `config::compile` makes it, `control::rollout` sends one `Arc` of it to each core, and the core reconciles its live
+//! state with it by name. A snapshot that reaches a core can't fail: every check has been made by then.
+//! Durations are milliseconds; `0` means "off" wherever a field's comment says so.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// One accepted config, whole.
+pub struct Snapshot {
+    /// Counts up with each accepted config or endpoint change, from 1.
+    pub version: u64,
+    pub listeners: Vec<Arc<Listener>>,
+    /// Indexed by `ClusterId`.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// Access logs that listeners write to, indexed by `LogId`.
+    pub logs: Vec<Arc<crate::log::Spec>>,
+    /// How long a drain may take before what is left is cut off.
+    pub drain_timeout_ms: u64,
+}
+
+impl Snapshot {
+    /// What a core runs before its first config: nothing.
+    pub(crate) fn empty() -> Snapshot {
+        Snapshot { version: 0, listeners: Vec::new(), clusters: Vec::new(), logs: Vec::new(), drain_timeout_ms: 0 }
+    }
+}
+
+pub type ClusterId = u32;
+pub type LogId = u32;
+
+pub struct Listener {
+    pub name: String,
+    pub address: SocketAddr,
+    pub backlog: u32,
+    /// Downstream connections at once over all cores; 0 = unlimited.
+    pub connections_max: u32,
+    /// Expect a PROXY protocol header (v1 or v2) first on every connection.
+    pub proxy_protocol: bool,
+    /// How long the PROXY header (and later other first bytes) may take.
+    pub first_bytes_timeout_ms: u64,
+    pub stats: Arc<crate::stats::Block>,
+    pub serve: Serve,
+}
+
+#[expect(clippy::large_enum_variant, reason = "one a listener; a box would cost each request a hop")]
+pub enum Serve {
+    Http(Http),
+    Tcp(Tcp),
+}
+
+pub struct Tcp {
+    pub cluster: ClusterId,
+    /// Nothing in either direction for this long closes both sides; 0 = off.
+    pub idle_timeout_ms: u64,
+    /// Connect attempts, each at an endpoint picked anew.
+    pub connect_attempts_max: u32,
+    pub access_logs: Vec<LogId>,
+    pub stats: Arc<crate::stats::Block>,
+}
+
+pub struct Http {
+    pub routes: RouteTable,
+    pub limits: HttpLimits,
+    /// Keep-alive connection without a request; 0 = off.
+    pub idle_timeout_ms: u64,
+    /// From the first byte of a request to the end of its head; 0 = off.
+    pub header_timeout_ms: u64,
+    /// From the first byte of a request to the end of its body; 0 = off.
+    pub request_timeout_ms: u64,
+    /// No byte in either direction of an exchange for this long; 0 = off.
+    pub stream_idle_timeout_ms: u64,
+    /// Longest life of a downstream connection, then it is drained; 0 = off.
+    pub connection_duration_max_ms: u64,
+    /// Requests on one downstream connection, then it is closed; 0 = unlimited.
+    pub requests_per_connection_max: u64,
+    pub forwarding: Forwarding,
+    /// Accept HTTP/1.0 requests.
+    pub http10: bool,
+    /// Refuse CONNECT unless set.
+    pub connect: bool,
+    /// Upgrade protocols passed on as a tunnel, lower case ("websocket"); empty refuses all.
+    pub upgrades: Vec<String>,
+    /// Value of the `server` response field; `None` passes the upstream's on.
+    pub server_name: Option<String>,
+    pub access_logs: Vec<LogId>,
+    pub stats: Arc<crate::stats::Block>,
+}
+
+pub struct HttpLimits {
+    pub head_bytes_max: u32,
+    pub fields_max: u32,
+    pub request_line_bytes_max: u32,
+    pub chunk_line_bytes_max: u32,
+    pub trailer_bytes_max: u32,
+}
+
+pub struct Forwarding {
+    /// The client is the peer of the connection (edge); otherwise the rightmost x-forwarded-for entry is trusted.
+    pub use_remote_address: bool,
+    /// How many proxies in front of us are trusted.
+    pub trusted_hops: u32,
+    /// Don't append to x-forwarded-for.
+    pub skip_xff_append: bool,
+    pub generate_request_id: bool,
+    /// Keep an x-request-id that comes from outside.
+    pub preserve_external_request_id: bool,
+    /// Name to add as `via`, both ways.
+    pub via: Option<String>,
+}
+
+/// Routes of one listener. A host's candidates are its own routes, then those of its longest matching suffixes,
+/// then those for any host, each in file order; the first that matches wins.
+pub struct RouteTable {
+    pub routes: Vec<Arc<Route>>,
+    /// Lower-case host without port → indices into `routes`, already merged with suffix and any-host routes.
+    pub exact: std::collections::HashMap<Box<str>, Box<[u32]>>,
+    /// (".example.com", merged indices), longest first.
+    pub suffix: Vec<(Box<str>, Box<[u32]>)>,
+    pub any: Box<[u32]>,
+}
+
+pub struct Route {
+    pub name: String,
+    pub path: PathMatch,
+    /// Empty = any method.
+    pub methods: Vec<String>,
+    pub headers: Vec<HeaderMatch>,
+    pub query: Vec<QueryMatch>,
+    pub action: Action,
+    pub request_headers: HeaderEdits,
+    pub response_headers: HeaderEdits,
+}
+
+pub enum PathMatch {
+    /// Path starts with this.
+    Prefix(String),
+    Exact(String),
+    /// The whole path (without query) matches.
+    Regex(regex::bytes::Regex),
+}
+
+pub struct HeaderMatch {
+    /// Lower case; ":authority", ":method" and ":path" too.
+    pub name: String,
+    pub value: ValueMatch,
+    pub invert: bool,
+}
+
+pub struct QueryMatch {
+    /// As it stands in the request, percent-encoded.
+    pub name: String,
+    pub value: ValueMatch,
+    pub invert: bool,
+}
+
+pub enum ValueMatch {
+    Present,
+    Exact(String),
+    Prefix(String),
+    Suffix(String),
+    Contains(String),
+    Regex(regex::bytes::Regex),
+}
+
+pub enum Action {
+    Forward(Forward),
+    Redirect(Redirect),
+    Direct(Direct),
+}
+
+pub struct Forward {
+    pub cluster: ClusterId,
+    /// From the end of the request to the end of the response, all tries together; 0 = off.
+    pub timeout_ms: u64,
+    /// Overrides the listener's stream idle timeout; `None` keeps it, `Some(0)` = off.
+    pub idle_timeout_ms: Option<u64>,
+    /// Replaces the matched prefix (or the whole path for `Exact` and `Regex`).
+    pub prefix_rewrite: Option<String>,
+    /// Replaces Host.
+    pub host_rewrite: Option<String>,
+}
+
+pub struct Redirect {
+    pub status: u16,
+    pub scheme: Option<String>,
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub path: Option<String>,
+    pub prefix_rewrite: Option<String>,
+    pub strip_query: bool,
+}
+
+pub struct Direct {
+    pub status: u16,
+    pub body: Vec<u8>,
+    /// Value of content-type.
+    pub content_type: String,
+}
+
+#[derive(Default)]
+pub struct HeaderEdits {
+    /// Applied in this order: remove, then set, then add. Names are lower case.
+    pub remove: Vec<String>,
+    pub set: Vec<(String, String)>,
+    pub add: Vec<(String, String)>,
+}
+
+pub struct Cluster {
+    pub name: String,
+    pub balance: Balance,
+    pub endpoints: Vec<Arc<Endpoint>>,
+    pub connect_timeout_ms: u64,
+    /// Idle upstream connection; 0 = off.
+    pub idle_timeout_ms: u64,
+    /// Keep-alive connections kept idle for each core and endpoint.
+    pub idle_connections_max: u32,
+    /// Requests on one upstream connection, then it is closed; 0 = unlimited.
+    pub requests_per_connection_max: u64,
+    pub breaker: Breaker,
+    /// Send a PROXY protocol header to endpoints.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// Limits on response heads.
+    pub limits: HttpLimits,
+    pub stats: Arc<crate::stats::Block>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Balance {
+    RoundRobin,
+    LeastRequest { choices: u32 },
+    Random,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyVersion {
+    V1,
+    V2,
+}
+
+/// Bounds of a cluster over all cores (each core holds its share of them).
+pub struct Breaker {
+    pub connections_max: u32,
+    pub pending_max: u32,
+    pub requests_max: u32,
+}
+
+pub struct Endpoint {
+    /// As written in the config ("db.internal:9001").
+    pub name: String,
+    pub address: SocketAddr,
+    pub weight: u32,
+    pub stats: Arc<crate::stats::Block>,
+}

@@ -1,0 +1,112 @@
+//! Downstream side: listeners and what they serve.
+
+use super::stats;
+
+stats! {
+    /// `listener.<address>.`, where the address is written `0.0.0.0_8080`.
+    ListenerStat in Listener {
+        DownstreamCxTotal Counter "downstream_cx_total" "Connections accepted.";
+        DownstreamCxActive Gauge "downstream_cx_active" "Open connections.";
+        DownstreamCxDestroy Counter "downstream_cx_destroy" "Connections closed.";
+        DownstreamCxLengthMs Histogram "downstream_cx_length_ms" "Life of a connection, in milliseconds.";
+        DownstreamCxOverflow Counter "downstream_cx_overflow" "Connections refused because the listener had too many.";
+        DownstreamCxOverloadReject Counter "downstream_cx_overload_reject" "Connections refused because the process was overloaded.";
+        DownstreamCxTransportSocketConnectTimeout Counter "downstream_cx_transport_socket_connect_timeout" "Connections whose handshake took too long.";
+        DownstreamGlobalCxOverflow Counter "downstream_global_cx_overflow" "Connections refused because the process had too many.";
+        DownstreamPreCxActive Gauge "downstream_pre_cx_active" "Connections whose first bytes are awaited.";
+        DownstreamPreCxTimeout Counter "downstream_pre_cx_timeout" "Connections whose first bytes took too long.";
+        DownstreamCxProxyProtocolError Counter "downstream_cx_proxy_protocol_error" "Connections closed because their PROXY protocol header was bad (own).";
+        DownstreamCxHandedOver Counter "downstream_cx_handed_over" "Fresh connections given to a less loaded core (own).";
+        DownstreamAcceptError Counter "downstream_accept_error" "Connections that could not be accepted (own).";
+        NoFilterChainMatch Counter "no_filter_chain_match" "Connections that nothing was configured for.";
+    }
+}
+
+stats! {
+    /// `http.<prefix>.`
+    HttpStat in Http {
+        DownstreamRqTotal Counter "downstream_rq_total" "Requests received.";
+        DownstreamRqActive Gauge "downstream_rq_active" "Requests under way.";
+        DownstreamRqCompleted Counter "downstream_rq_completed" "Requests answered.";
+        DownstreamRqHttp1Total Counter "downstream_rq_http1_total" "HTTP/1 requests received.";
+        RqTotal Counter "rq_total" "Requests routed.";
+        DownstreamCxRxBytesTotal Counter "downstream_cx_rx_bytes_total" "Bytes received from clients.";
+        DownstreamCxTxBytesTotal Counter "downstream_cx_tx_bytes_total" "Bytes sent to clients.";
+        DownstreamRqTime Histogram "downstream_rq_time" "Time from a request's first byte to the end of its response, in milliseconds.";
+        DownstreamRqHttp2Total Counter "downstream_rq_http2_total" "HTTP/2 requests received.";
+        DownstreamRqHttp3Total Counter "downstream_rq_http3_total" "HTTP/3 requests received.";
+        DownstreamCxTotal Counter "downstream_cx_total" "Connections accepted.";
+        DownstreamCxActive Gauge "downstream_cx_active" "Open connections.";
+        DownstreamCxHttp1Total Counter "downstream_cx_http1_total" "HTTP/1 connections accepted.";
+        DownstreamCxHttp1Active Gauge "downstream_cx_http1_active" "Open HTTP/1 connections.";
+        DownstreamCxHttp2Total Counter "downstream_cx_http2_total" "HTTP/2 connections accepted.";
+        DownstreamCxHttp2Active Gauge "downstream_cx_http2_active" "Open HTTP/2 connections.";
+        DownstreamCxHttp3Total Counter "downstream_cx_http3_total" "HTTP/3 connections accepted.";
+        DownstreamCxHttp3Active Gauge "downstream_cx_http3_active" "Open HTTP/3 connections.";
+        DownstreamCxSslTotal Counter "downstream_cx_ssl_total" "TLS connections accepted.";
+        DownstreamCxSslActive Gauge "downstream_cx_ssl_active" "Open TLS connections.";
+        DownstreamCxUpgradesTotal Counter "downstream_cx_upgrades_total" "Connections upgraded to another protocol.";
+        DownstreamCxUpgradesActive Gauge "downstream_cx_upgrades_active" "Open connections upgraded to another protocol.";
+        DownstreamCxDestroy Counter "downstream_cx_destroy" "Connections closed.";
+        DownstreamCxDestroyLocal Counter "downstream_cx_destroy_local" "Connections closed by us.";
+        DownstreamCxDestroyRemote Counter "downstream_cx_destroy_remote" "Connections closed by the client.";
+        DownstreamCxDestroyActiveRq Counter "downstream_cx_destroy_active_rq" "Connections closed with a request under way.";
+        DownstreamCxDestroyLocalActiveRq Counter "downstream_cx_destroy_local_active_rq" "Connections closed by us with a request under way.";
+        DownstreamCxDestroyRemoteActiveRq Counter "downstream_cx_destroy_remote_active_rq" "Connections closed by the client with a request under way.";
+        DownstreamCxProtocolError Counter "downstream_cx_protocol_error" "Connections closed because the client broke the protocol.";
+        DownstreamCxLengthMs Histogram "downstream_cx_length_ms" "Life of a connection, in milliseconds.";
+        DownstreamCxDrainClose Counter "downstream_cx_drain_close" "Connections closed because we drain.";
+        DownstreamCxIdleTimeout Counter "downstream_cx_idle_timeout" "Connections closed because they were idle.";
+        DownstreamCxMaxDurationReached Counter "downstream_cx_max_duration_reached" "Connections closed at their longest life.";
+        DownstreamCxMaxRequestsReached Counter "downstream_cx_max_requests_reached" "Connections closed after as many requests as one may carry.";
+        DownstreamCxOverloadDisableKeepalive Counter "downstream_cx_overload_disable_keepalive" "Connections closed because the process was overloaded.";
+        DownstreamCxDelayedCloseTimeout Counter "downstream_cx_delayed_close_timeout" "Connections cut off because the client did not close after its last response.";
+        DownstreamFlowControlPausedReadingTotal Counter "downstream_flow_control_paused_reading_total" "Times that we stopped reading from a client.";
+        DownstreamFlowControlResumedReadingTotal Counter "downstream_flow_control_resumed_reading_total" "Times that we read on from a client.";
+        DownstreamRqRxReset Counter "downstream_rq_rx_reset" "Requests given up by the client.";
+        DownstreamRqTxReset Counter "downstream_rq_tx_reset" "Requests reset by us.";
+        DownstreamRqTooLarge Counter "downstream_rq_too_large" "Requests refused because their body was too large.";
+        DownstreamRqTimeout Counter "downstream_rq_timeout" "Requests whose body took longer than the request timeout.";
+        DownstreamRqHeaderTimeout Counter "downstream_rq_header_timeout" "Requests whose head took longer than the header timeout.";
+        DownstreamRqIdleTimeout Counter "downstream_rq_idle_timeout" "Exchanges without a byte for longer than the stream idle timeout.";
+        DownstreamRqMaxDurationReached Counter "downstream_rq_max_duration_reached" "Exchanges cut off at their longest duration.";
+        DownstreamRqOverloadClose Counter "downstream_rq_overload_close" "Requests refused because the process was overloaded.";
+        DownstreamRqResponseBeforeRqComplete Counter "downstream_rq_response_before_rq_complete" "Responses that ended before their request did.";
+        DownstreamRqNonRelativePath Counter "downstream_rq_non_relative_path" "Requests refused because their path did not begin with a slash.";
+        DownstreamRqFailedPathNormalization Counter "downstream_rq_failed_path_normalization" "Requests refused because their path could not be normalized.";
+        DownstreamRqRejectedViaIpDetection Counter "downstream_rq_rejected_via_ip_detection" "Requests refused because their client's address could not be told.";
+        DownstreamRqWsOnNonWsRoute Counter "downstream_rq_ws_on_non_ws_route" "Upgrades refused because they are not allowed.";
+        DownstreamRqHeadTooLarge Counter "downstream_rq_head_too_large" "Requests refused because their head was over the bytes allowed (own).";
+        DownstreamRqTooManyFields Counter "downstream_rq_too_many_fields" "Requests refused because their head had too many fields (own).";
+        DownstreamRqLineTooLong Counter "downstream_rq_line_too_long" "Requests refused because their first line was too long (own).";
+        DownstreamRqTrailersTooLarge Counter "downstream_rq_trailers_too_large" "Requests refused because their trailers were over a limit (own).";
+        DownstreamRqConnectRefused Counter "downstream_rq_connect_refused" "CONNECT requests refused (own).";
+        DownstreamRqPipelined Counter "downstream_rq_pipelined" "Requests received before the one before them was answered (own).";
+        RsTooLarge Counter "rs_too_large" "Responses refused because they were too large.";
+        NoRoute Counter "no_route" "Requests without a route.";
+        NoCluster Counter "no_cluster" "Requests whose cluster does not exist.";
+        RqDirectResponse Counter "rq_direct_response" "Requests answered by the route itself.";
+        RqRedirect Counter "rq_redirect" "Requests redirected by the route.";
+        RqResetAfterDownstreamResponseStarted Counter "rq_reset_after_downstream_response_started" "Responses cut off after they had begun.";
+    }
+}
+
+stats! {
+    /// `tcp.<prefix>.`
+    TcpStat in Tcp {
+        DownstreamCxTotal Counter "downstream_cx_total" "Connections accepted.";
+        DownstreamCxActive Gauge "downstream_cx_active" "Open connections (own).";
+        DownstreamCxRxBytesTotal Counter "downstream_cx_rx_bytes_total" "Bytes received from clients.";
+        DownstreamCxTxBytesTotal Counter "downstream_cx_tx_bytes_total" "Bytes sent to clients.";
+        DownstreamCxNoRoute Counter "downstream_cx_no_route" "Connections without a cluster to go to.";
+        DownstreamCxDestroyLocal Counter "downstream_cx_destroy_local" "Connections closed by us (own).";
+        DownstreamCxDestroyRemote Counter "downstream_cx_destroy_remote" "Connections closed by the client (own).";
+        DownstreamCxDrainClose Counter "downstream_cx_drain_close" "Connections cut off at the end of a drain (own).";
+        DownstreamFlowControlPausedReadingTotal Counter "downstream_flow_control_paused_reading_total" "Times that we stopped reading from a client.";
+        DownstreamFlowControlResumedReadingTotal Counter "downstream_flow_control_resumed_reading_total" "Times that we read on from a client.";
+        IdleTimeout Counter "idle_timeout" "Connections closed because nothing moved either way.";
+        MaxDownstreamConnectionDuration Counter "max_downstream_connection_duration" "Connections closed at their longest life.";
+        UpstreamFlushTotal Counter "upstream_flush_total" "Connections that still sent to the endpoint after the client had closed.";
+        UpstreamFlushActive Gauge "upstream_flush_active" "Connections that still send to the endpoint after the client has closed.";
+    }
+}

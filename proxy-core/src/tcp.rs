@@ -1,0 +1,148 @@
+//! TCP sessions: pick an endpoint, connect, relay.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use codecs::proxy_protocol;
+
+use crate::cluster::{Cluster, Connection};
+use crate::fault::Fault;
+use crate::listener::{Config, Downstream};
+use crate::log::{Flags, NoFields, Point, Record};
+use crate::relay::{self, End};
+use crate::snapshot::{ProxyVersion, Serve, Tcp};
+use crate::stats::{ClusterStat, EndpointStat, TcpStat};
+
+pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
+    let Serve::Tcp(tcp) = &config.listener.serve else { return };
+    let stats = &config.serve_stats;
+    downstream.count_tcp_begin(stats);
+    let mut session =
+        Session { flags: Flags::NONE, upstream: None, name: String::new(), attempts: 0, up_bytes: 0, down_bytes: 0 };
+    let end = session.run(&downstream, &config, tcp).await;
+    stats.gauge_dec(TcpStat::DownstreamCxActive);
+    session.log(&downstream, &config, tcp);
+    // A reset stays a reset on the other side, or a transfer that broke off would look complete.
+    if end == End::UpstreamFailed {
+        downstream.socket.reset();
+    }
+}
+
+struct Session {
+    flags: Flags,
+    upstream: Option<SocketAddr>,
+    name: String,
+    attempts: u32,
+    up_bytes: u64,
+    down_bytes: u64,
+}
+
+impl Session {
+    async fn run(&mut self, downstream: &Downstream, config: &Config, tcp: &Tcp) -> End {
+        let stats = &config.serve_stats;
+        let cluster = &config.generation.clusters[tcp.cluster as usize];
+        let upstream = match self.connect(cluster, tcp).await {
+            Ok(upstream) => upstream,
+            Err(fault) => {
+                if fault == Fault::NoEndpoint {
+                    stats.inc(TcpStat::DownstreamCxNoRoute);
+                }
+                if let Some(flag) = fault.outcome().flag {
+                    self.flags.set(flag);
+                }
+                stats.inc(TcpStat::DownstreamCxDestroyLocal);
+                return End::Complete;
+            }
+        };
+        self.upstream = Some(upstream.endpoint.address);
+        self.name.clone_from(&upstream.endpoint.config.borrow().name);
+        if let Some(version) = cluster.config().proxy_protocol {
+            upstream.socket.send(&proxy_header(version, downstream));
+        }
+        upstream.endpoint.begin();
+        upstream.endpoint.stats.inc(EndpointStat::RqTotal);
+        upstream.endpoint.stats.gauge_inc(EndpointStat::RqActive);
+        let world = &downstream.world;
+        let relayed =
+            relay::relay(&world.core, &downstream.socket, &upstream.socket, tcp.idle_timeout_ms, || world.cut_off())
+                .await;
+        upstream.endpoint.end();
+        upstream.endpoint.stats.gauge_dec(EndpointStat::RqActive);
+        (self.up_bytes, self.down_bytes) = (relayed.up_bytes, relayed.down_bytes);
+        stats.add(TcpStat::DownstreamCxRxBytesTotal, relayed.up_bytes);
+        stats.add(TcpStat::DownstreamCxTxBytesTotal, relayed.down_bytes);
+        stats.add(TcpStat::DownstreamFlowControlPausedReadingTotal, relayed.up_pauses);
+        cluster.stats.add(ClusterStat::UpstreamCxTxBytesTotal, relayed.up_bytes);
+        cluster.stats.add(ClusterStat::UpstreamCxRxBytesTotal, relayed.down_bytes);
+        cluster.stats.add(ClusterStat::UpstreamFlowControlPausedReadingTotal, relayed.down_pauses);
+        match relayed.end {
+            End::Idle => stats.inc(TcpStat::IdleTimeout),
+            End::CutOff => stats.inc(TcpStat::DownstreamCxDrainClose),
+            End::Complete | End::ClientFailed | End::UpstreamFailed => {}
+        }
+        let remote = relayed.end == End::ClientFailed || (relayed.end == End::Complete && relayed.client_first);
+        stats.inc(if remote { TcpStat::DownstreamCxDestroyRemote } else { TcpStat::DownstreamCxDestroyLocal });
+        match relayed.end {
+            End::UpstreamFailed => upstream.closed_by_remote(),
+            End::ClientFailed => upstream.reset(),
+            End::Complete | End::Idle | End::CutOff => {}
+        }
+        relayed.end
+    }
+
+    async fn connect(&mut self, cluster: &Rc<Cluster>, tcp: &Tcp) -> Result<Connection, Fault> {
+        let mut last = Fault::ConnectFailed;
+        let mut except = None;
+        for _ in 0..tcp.connect_attempts_max.max(1) {
+            let endpoint = cluster.pick(except)?;
+            except = Some(endpoint.address);
+            self.attempts += 1;
+            match cluster.connect(&endpoint, false).await {
+                Ok(connection) => return Ok(connection),
+                Err(fault) => last = fault,
+            }
+        }
+        cluster.stats.inc(ClusterStat::UpstreamCxConnectAttemptsExceeded);
+        Err(last)
+    }
+
+    fn log(&self, downstream: &Downstream, config: &Config, tcp: &Tcp) {
+        if tcp.access_logs.is_empty() {
+            return;
+        }
+        let cluster = config.generation.clusters[tcp.cluster as usize].config();
+        let core = &downstream.world.core;
+        let mut record = Record::new(&NoFields);
+        record.tcp = true;
+        record.duration_us = downstream.age_us();
+        record.start_unix_us = core.unix_us().saturating_sub(record.duration_us);
+        record.timing.mark(Point::ConnectionBegin, downstream.born_us());
+        record.timing.mark(Point::ConnectionEnd, core.now_us());
+        record.flags = self.flags;
+        record.bytes_received = self.up_bytes;
+        record.bytes_sent = self.down_bytes;
+        record.listener = &config.listener.name;
+        record.cluster = &cluster.name;
+        record.upstream = self.upstream;
+        record.upstream_name = &self.name;
+        record.attempts = self.attempts;
+        record.downstream_remote = Some(downstream.remote);
+        record.downstream_direct_remote = Some(downstream.direct_remote);
+        record.downstream_local = Some(downstream.local);
+        record.connection_id = downstream.id;
+        let mut sink = downstream.world.log.borrow_mut();
+        for log in &tcp.access_logs {
+            sink.write(&config.generation.snapshot.logs[*log as usize], &record);
+        }
+    }
+}
+
+/// A PROXY protocol header that names the client of a connection.
+pub(crate) fn proxy_header(version: ProxyVersion, downstream: &Downstream) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    match version {
+        ProxyVersion::V1 => proxy_protocol::emit_v1(&mut out, downstream.remote, downstream.local),
+        ProxyVersion::V2 => proxy_protocol::emit_v2(&mut out, downstream.remote, downstream.local),
+    }
+    out
+}
