@@ -57,13 +57,13 @@ def loadgen(binary, url, connections, seconds, cpus, rate=None):
     text = _run([str(word) for word in command], cpus, seconds)
     try:
         result = json.loads(text[text.index("{"):])
-        latency, errors = result["latency_us"], result["errors"]
+        percentiles, errors = result["latency_ms"]["percentiles"], result["errors"]
         return Load(
             requests=result["requests"],
             rate=result["rate"],
-            p50_us=latency["p50"],
-            p99_us=latency["p99"],
-            errors=sum(errors.values()) if isinstance(errors, dict) else errors,
+            p50_us=percentiles["50"] * 1e3,
+            p99_us=percentiles["99"] * 1e3,
+            errors=sum(errors.values()),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise LoadError(f"loadgen's result can't be read ({error!r}): {text[:200]}") from error

@@ -155,7 +155,7 @@ def envoys(bench, mode="http"):
     """Envoy as it comes, and with its own io_uring sockets on."""
     try:
         path, missing = envoy_binary(bench), ""
-        bench.versions["Envoy"] = re.search(r"/(\d+\.\d+\.\d+)/", _output(path, "--version"))[1]
+        bench.versions["Envoy"] = re.search(r"version: \w+/(\d+\.\d+\.\d+)/", _output(path, "--version"))[1]
     except Missing as reason:
         path, missing = "", str(reason)
     suffix = "" if mode == "http" else " tcp"

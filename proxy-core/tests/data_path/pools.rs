@@ -128,7 +128,7 @@ fn an_upstream_close_before_reuse_is_never_an_error(driver: Driver) {
             0 => client.get("/"),
             _ => {
                 // A POST can't be sent twice, so it must not meet the closed connection at all.
-                eventually("the origin has closed", || origin.open() == 0);
+                eventually("the proxy has seen the close", || proxy.stat("cluster.app.upstream_cx_active") == 0);
                 client.post("/", "body")
             }
         };

@@ -63,7 +63,7 @@ record! {
         http10: bool = "true",
         /// Accept CONNECT requests and make them tunnels; otherwise they are refused.
         connect: bool = "false",
-        /// Protocols that a client may upgrade to. Others are ignored, as if the client hadn't asked.
+        /// Protocols that a client may upgrade to. Others are refused with 403, but for `h2c`, an offer that is ignored.
         upgrades: OneOrMany<TokenText> = "[websocket]",
         /// Value of the `server` header in responses. Without it the upstream's is passed on.
         server_name: Option<FieldValue> = optional,
