@@ -44,6 +44,11 @@ pub fn is_field_value(value: &[u8]) -> bool {
     trimmed(value).len() == value.len() && value.iter().all(|byte| !byte.is_ascii_control() || *byte == b'\t')
 }
 
+/// Whether `bytes` is a token without upper case: a field name as HTTP/2 has it (RFC 9113 8.2.1).
+pub(crate) fn is_lower_case_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN_BYTES[*byte as usize] && !byte.is_ascii_uppercase())
+}
+
 static TOKEN_BYTES: [bool; 256] = byte_table(b"!#$%&'*+-.^_`|~");
 
 /// Letters, digits and `others`.
