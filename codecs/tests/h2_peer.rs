@@ -308,7 +308,8 @@ fn asks_many_times(limits: &Limits, window: u32) {
                 let number = streams.len();
                 let path = format!("/{number}");
                 let fields = fields(number);
-                let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes(), number.is_multiple_of(3)));
+                let fields =
+                    fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes(), number.is_multiple_of(3)));
                 let line = RequestLine {
                     method: b"POST",
                     scheme: b"http",

@@ -38,6 +38,11 @@ fn corpus_of_proxy_headers() {
     replay("proxy_header", proxy_header);
 }
 
+#[test]
+fn corpus_of_http2_connections() {
+    replay("http2", http2);
+}
+
 fn field() -> impl Strategy<Value = String> {
     let odd = prop::sample::select(vec![
         "Connection: close\r\n",
@@ -152,6 +157,7 @@ proptest! {
         responses(&data);
         chunked(&data);
         proxy_header(&data);
+        http2(&data);
     }
 }
 
