@@ -111,14 +111,14 @@ pub(super) fn section(
         cookie_apart: false,
     };
     let mut problem = None;
-    let mut block = Block::new(block);
+    let (mut block, mut line) = (Block::new(block), Line::default());
     loop {
         let kept = taking.text.len();
-        let line = match decoder.next(&mut block, taking.text, problem.is_none()) {
-            Ok(Some(line)) => line,
-            Ok(None) => break,
+        match decoder.next(&mut block, taking.text, problem.is_none(), &mut line) {
+            Ok(true) => {}
+            Ok(false) => break,
             Err(_) => return Err(ErrorKind::InvalidHeaderBlock),
-        };
+        }
         list_bytes += line.list_bytes;
         if list_bytes > list_max.saturating_mul(HEADER_LIST_FATAL_FACTOR) {
             return Err(ErrorKind::HeaderBlockTooLarge);
@@ -326,9 +326,9 @@ pub(super) fn discard(
 ) -> Result<(), ErrorKind> {
     let fatal = (limits.header_list_bytes_max as usize).saturating_mul(HEADER_LIST_FATAL_FACTOR);
     let mut list_bytes = 0;
-    let mut block = Block::new(block);
+    let (mut block, mut line) = (Block::new(block), Line::default());
     text.clear();
-    while let Some(line) = decoder.next(&mut block, text, false).map_err(|_| ErrorKind::InvalidHeaderBlock)? {
+    while decoder.next(&mut block, text, false, &mut line).map_err(|_| ErrorKind::InvalidHeaderBlock)? {
         text.clear();
         list_bytes += line.list_bytes;
         if list_bytes > fatal {

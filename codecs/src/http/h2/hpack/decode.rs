@@ -2,17 +2,13 @@
 
 use super::statics::{STATIC, STATIC_ENTRIES};
 use super::table::Table;
-use super::{ENTRY_OVERHEAD_BYTES, Invalid, huffman, integer};
+use super::{COLON, ENTRY_OVERHEAD_BYTES, Invalid, LINE_END, huffman, integer};
 use crate::http::span::to_u32;
 use crate::http::{FieldId, Span, is_field_value, syntax};
 
 /// Bits of [`Line::flaws`].
 const FLAW_NAME: u8 = 1;
 const FLAW_VALUE: u8 = 2;
-
-/// Between name and value, and after the value.
-const COLON: &[u8] = b": ";
-const LINE_END: &[u8] = b"\r\n";
 
 /// A header block that is being decoded.
 pub(crate) struct Block<'a> {
@@ -29,7 +25,7 @@ impl<'a> Block<'a> {
 }
 
 /// A field that was decoded. Spans refer to the text that it was appended to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Line {
     pub(crate) name: Span,
     pub(crate) value: Span,
@@ -41,6 +37,17 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    #[inline]
+    fn fill(&mut self, start: usize, name_len: usize, value_len: usize, id: FieldId, flaws: u8) {
+        let name_end = start + name_len;
+        let value_start = name_end + COLON.len();
+        self.name = Span { start: to_u32(start), end: to_u32(name_end) };
+        self.value = Span { start: to_u32(value_start), end: to_u32(value_start + value_len) };
+        self.id = id;
+        self.list_bytes = name_len + value_len + ENTRY_OVERHEAD_BYTES;
+        self.flaws = flaws;
+    }
+
     /// The name isn't a token in lower case, perhaps behind a colon.
     pub(crate) fn has_invalid_name(&self) -> bool {
         self.flaws & FLAW_NAME != 0
@@ -53,8 +60,8 @@ impl Line {
 
 /// An entry of either table.
 struct Found<'a> {
-    name: &'a [u8],
-    value: &'a [u8],
+    line: &'a [u8],
+    name_len: usize,
     id: FieldId,
     flaws: u8,
 }
@@ -83,7 +90,7 @@ impl Decoder {
         self.update_due = self.table.size_max() > self.size_limit;
     }
 
-    /// Decodes the next field and appends it to `text` as a line; `None` at the end of the block. Without `keep` nothing
+    /// Decodes the next field into `line` and appends it to `text`; `false` at the end of the block. Without `keep` nothing
     /// that is only copied is appended, and the spans mean nothing: for what is left of a block that is refused.
     ///
     /// # Errors
@@ -94,10 +101,12 @@ impl Decoder {
         block: &mut Block<'_>,
         text: &mut Vec<u8>,
         keep: bool,
-    ) -> Result<Option<Line>, Invalid> {
+        line: &mut Line,
+    ) -> Result<bool, Invalid> {
+        // The line isn't returned but filled in: a returned one was copied right after it was written, which stalls.
         loop {
             let Some(&first) = block.bytes.get(block.at) else {
-                return if self.update_due { Err(Invalid) } else { Ok(None) };
+                return if self.update_due { Err(Invalid) } else { Ok(false) };
             };
             if first & 0xe0 == 0x20 {
                 self.resize(block)?;
@@ -107,12 +116,13 @@ impl Decoder {
                 return Err(Invalid);
             }
             block.in_fields = true;
-            return match first {
-                0x80.. => self.indexed(block, text, keep),
-                0x40..=0x7f => self.literal(block, text, 6, true, false),
-                _ => self.literal(block, text, 4, false, first & 0x10 != 0),
+            match first {
+                0x80.. => self.indexed(block, text, keep, line)?,
+                0x40..=0x7f => self.literal(block, text, 6, line)?,
+                _ => self.literal(block, text, 4, line)?,
             }
-            .map(Some);
+            line.never_indexed = first & 0xf0 == 0x10;
+            return Ok(true);
         }
     }
 
@@ -129,36 +139,40 @@ impl Decoder {
     #[inline]
     fn entry(&self, index: usize) -> Result<Found<'_>, Invalid> {
         if let Some(entry) = index.checked_sub(1).and_then(|at| STATIC.get(at)) {
-            return Ok(Found { name: entry.name, value: entry.value, id: entry.id, flaws: 0 });
+            return Ok(Found { line: entry.line, name_len: entry.name_len, id: entry.id, flaws: 0 });
         }
         let at = index.checked_sub(STATIC_ENTRIES + 1).ok_or(Invalid)?;
-        let (name, value, entry) = self.table.get(at).ok_or(Invalid)?;
-        Ok(Found { name, value, id: entry.id, flaws: entry.flaws })
+        let (line, entry) = self.table.line(at).ok_or(Invalid)?;
+        Ok(Found { line, name_len: entry.name_len as usize, id: entry.id, flaws: entry.flaws })
     }
 
     #[inline]
-    fn indexed(&mut self, block: &mut Block<'_>, text: &mut Vec<u8>, keep: bool) -> Result<Line, Invalid> {
+    fn indexed(
+        &mut self,
+        block: &mut Block<'_>,
+        text: &mut Vec<u8>,
+        keep: bool,
+        line: &mut Line,
+    ) -> Result<(), Invalid> {
         let index = integer::decode(block.bytes, &mut block.at, 7)?;
-        let Found { name, value, id, flaws } = self.entry(index)?;
+        let found = self.entry(index)?;
         let start = text.len();
         if keep {
-            text.reserve(name.len() + value.len() + COLON.len() + LINE_END.len());
-            text.extend_from_slice(name);
-            text.extend_from_slice(COLON);
-            text.extend_from_slice(value);
-            text.extend_from_slice(LINE_END);
+            text.extend_from_slice(found.line);
         }
-        Ok(line(start, name.len(), value.len(), id, flaws, false))
+        let value_len = found.line.len() - found.name_len - COLON.len() - LINE_END.len();
+        line.fill(start, found.name_len, value_len, found.id, found.flaws);
+        Ok(())
     }
 
+    /// A literal; one with an index of 6 bits goes into the table.
     fn literal(
         &mut self,
         block: &mut Block<'_>,
         text: &mut Vec<u8>,
         prefix_bits: u8,
-        insert: bool,
-        never_indexed: bool,
-    ) -> Result<Line, Invalid> {
+        line: &mut Line,
+    ) -> Result<(), Invalid> {
         let start = text.len();
         let index = integer::decode(block.bytes, &mut block.at, prefix_bits)?;
         let (id, mut flaws) = if index == 0 {
@@ -166,8 +180,8 @@ impl Decoder {
             let name = &text[start..];
             (FieldId::of(name), if is_name(name) { 0 } else { FLAW_NAME })
         } else {
-            let Found { name, id, flaws, .. } = self.entry(index)?;
-            text.extend_from_slice(name);
+            let Found { line: entry, name_len, id, flaws } = self.entry(index)?;
+            text.extend_from_slice(entry.get(..name_len).unwrap_or_default());
             (id, flaws & FLAW_NAME)
         };
         let name_len = text.len() - start;
@@ -179,32 +193,19 @@ impl Decoder {
             flaws |= FLAW_VALUE;
         }
         let value_len = value.len();
-        if insert {
+        if prefix_bits == 6 {
             let (name, rest) = text[start..].split_at(name_len);
             self.table.insert(name, &rest[COLON.len()..], id, flaws);
         }
         text.extend_from_slice(LINE_END);
-        Ok(line(start, name_len, value_len, id, flaws, never_indexed))
+        line.fill(start, name_len, value_len, id, flaws);
+        Ok(())
     }
 
     /// Size of the table as RFC 7541 4.1 counts it.
     #[cfg(test)]
     pub(super) fn table_size(&self) -> usize {
         self.table.size()
-    }
-}
-
-#[inline]
-fn line(start: usize, name_len: usize, value_len: usize, id: FieldId, flaws: u8, never_indexed: bool) -> Line {
-    let name_end = start + name_len;
-    let value_start = name_end + COLON.len();
-    Line {
-        name: Span { start: to_u32(start), end: to_u32(name_end) },
-        value: Span { start: to_u32(value_start), end: to_u32(value_start + value_len) },
-        id,
-        never_indexed,
-        list_bytes: name_len + value_len + ENTRY_OVERHEAD_BYTES,
-        flaws,
     }
 }
 

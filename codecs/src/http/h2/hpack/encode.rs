@@ -170,7 +170,7 @@ impl Encoder {
         if age >= self.table.len() {
             return None;
         }
-        let (name, value, _) = self.table.get(age)?;
+        let (name, value) = self.table.get(age)?;
         is_wanted(name, value).then_some(STATIC_ENTRIES + 1 + age)
     }
 }

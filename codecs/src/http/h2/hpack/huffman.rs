@@ -102,23 +102,22 @@ pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Result<(), Invalid> {
     loop {
         if count < 32 {
             (bits, count) = refill(&mut rest, bits, count);
+            // What is left is padding: fewer than 8 bits, the first ones of the end of the string, all ones.
+            if count < 8 && bits.leading_ones() >= count {
+                return Ok(());
+            }
         }
         let (symbol, length) = match FAST[(bits >> (64 - FAST_BITS)) as usize] {
             (_, 0) => decode_long(bits),
             (symbol, length) => (u16::from(symbol), u32::from(length)),
         };
-        if length > count {
-            break;
-        }
-        if symbol == END_OF_STRING {
+        if length > count || symbol == END_OF_STRING {
             return Err(Invalid);
         }
         out.push(symbol as u8);
         bits <<= length;
         count -= length;
     }
-    // What is left is padding: fewer than 8 bits, the first ones of the end of the string, all ones.
-    if count < 8 && bits.leading_ones() >= count { Ok(()) } else { Err(Invalid) }
 }
 
 #[inline]

@@ -17,6 +17,10 @@ pub(crate) use encode::{Encoder, Name};
 /// What an entry costs besides its name and value (RFC 7541 4.1); header lists are measured the same way.
 pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 32;
 
+/// Between name and value of a line, and after the value.
+const COLON: &[u8] = b": ";
+const LINE_END: &[u8] = b"\r\n";
+
 /// A header block that can't be decoded: the tables of both sides differ from here on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Invalid;

@@ -1,9 +1,10 @@
 //! The dynamic table (RFC 7541 section 2.3.2): first in, first out, bounded by a size.
 //!
-//! Names and values lie one after the other in one buffer, so that an entry is one slice and eviction costs nothing. When
-//! the buffer has grown to twice the table's size, the dead bytes at its front are closed up: once per table's worth.
+//! Entries lie one after the other in one buffer as lines, `name: value` and CRLF, which is what they are decoded to: a
+//! field that is sent by index is one copy. Eviction costs nothing. When the buffer has grown to twice the table's size,
+//! the dead bytes at its front are closed up: once per table's worth.
 
-use super::ENTRY_OVERHEAD_BYTES;
+use super::{COLON, ENTRY_OVERHEAD_BYTES, LINE_END};
 use crate::http::FieldId;
 use std::collections::VecDeque;
 
@@ -11,7 +12,7 @@ use std::collections::VecDeque;
 pub(super) struct Entry {
     /// Position among all bytes ever inserted.
     start: usize,
-    name_len: u32,
+    pub(super) name_len: u32,
     value_len: u32,
     pub(super) id: FieldId,
     /// What the decoder found out about it; the table only keeps it.
@@ -19,10 +20,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Name and value.
     fn bytes(&self) -> usize {
         self.name_len as usize + self.value_len as usize
     }
 }
+
+/// What a line has besides name and value.
+const AROUND_BYTES: usize = COLON.len() + LINE_END.len();
 
 #[derive(Debug)]
 pub(super) struct Table {
@@ -61,14 +66,21 @@ impl Table {
         self.inserted
     }
 
-    /// Entry at `index`, where 0 is the newest.
+    /// Entry at `index`, where 0 is the newest, and its line.
     #[inline]
-    pub(super) fn get(&self, index: usize) -> Option<(&[u8], &[u8], &Entry)> {
+    pub(super) fn line(&self, index: usize) -> Option<(&[u8], &Entry)> {
         let at = self.entries.len().checked_sub(index + 1)?;
         let entry = self.entries.get(at)?;
         let start = entry.start - self.base;
-        let (name, value) = self.bytes.get(start..start + entry.bytes())?.split_at(entry.name_len as usize);
-        Some((name, value, entry))
+        Some((self.bytes.get(start..start + entry.bytes() + AROUND_BYTES)?, entry))
+    }
+
+    /// Name and value of the entry at `index`.
+    #[inline]
+    pub(super) fn get(&self, index: usize) -> Option<(&[u8], &[u8])> {
+        let (line, entry) = self.line(index)?;
+        let name = line.get(..entry.name_len as usize)?;
+        Some((name, line.get(name.len() + COLON.len()..line.len() - LINE_END.len())?))
     }
 
     /// Changes the largest size and evicts what no longer fits.
@@ -86,12 +98,14 @@ impl Table {
             return;
         }
         self.evict(self.size_max - cost);
-        if self.bytes.len() + bytes > 2 * self.size_max {
+        if self.bytes.len() + bytes + AROUND_BYTES > 2 * self.size_max {
             self.close_up();
         }
         let start = self.base + self.bytes.len();
         self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(COLON);
         self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(LINE_END);
         let (name_len, value_len) = (name.len() as u32, value.len() as u32);
         self.entries.push_back(Entry { start, name_len, value_len, id, flaws });
         self.size += cost;

@@ -12,8 +12,8 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 fn decode(decoder: &mut Decoder, bytes: &[u8]) -> Result<String, Invalid> {
-    let (mut text, mut block) = (Vec::new(), Block::new(bytes));
-    while let Some(line) = decoder.next(&mut block, &mut text, true)? {
+    let (mut text, mut block, mut line) = (Vec::new(), Block::new(bytes), Line::default());
+    while decoder.next(&mut block, &mut text, true, &mut line)? {
         assert_eq!(text.len(), line.value.end as usize + 2);
         assert_eq!(line.id, FieldId::of(line.name.of(&text)));
     }
@@ -189,8 +189,8 @@ fn secrets_are_never_indexed() {
         for _ in 0..3 {
             let block = encode(&mut encoder, &[field]);
             let mut decoder = Decoder::new(4096, 4096);
-            let (mut text, mut block) = (Vec::new(), Block::new(&block));
-            let line = decoder.next(&mut block, &mut text, true).expect("valid").expect("a field");
+            let (mut text, mut block, mut line) = (Vec::new(), Block::new(&block), Line::default());
+            assert_eq!(decoder.next(&mut block, &mut text, true, &mut line), Ok(true));
             assert!(line.never_indexed, "{field:?}");
             assert_eq!(decoder.table_size(), 0);
         }
@@ -226,7 +226,9 @@ fn an_entry_larger_than_the_table_empties_it() {
 #[test]
 fn the_static_table_knows_its_ids() {
     for (at, entry) in statics::STATIC.iter().enumerate() {
-        assert_eq!(entry.id, FieldId::of(entry.name), "{at}");
+        let name = &entry.line[..entry.name_len];
+        assert_eq!(entry.id, FieldId::of(name), "{at}");
+        assert!(entry.line[entry.name_len..].starts_with(b": ") && entry.line.ends_with(b"\r\n"), "{at}");
     }
     assert_eq!(statics::name_index(FieldId::WwwAuthenticate), 61);
     assert_eq!(statics::name_index(FieldId::Host), 38);
@@ -276,8 +278,8 @@ proptest! {
     ) {
         let mut decoder = Decoder::new(4096, 4096);
         for block in blocks {
-            let (mut text, mut block) = (Vec::new(), Block::new(&block));
-            while let Ok(Some(_)) = decoder.next(&mut block, &mut text, true) {}
+            let (mut text, mut block, mut line) = (Vec::new(), Block::new(&block), Line::default());
+            while decoder.next(&mut block, &mut text, true, &mut line) == Ok(true) {}
             prop_assert!(decoder.table_size() <= 4096);
         }
     }

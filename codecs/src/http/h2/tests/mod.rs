@@ -3,6 +3,7 @@ mod errors;
 mod exchange;
 mod flow;
 mod heads;
+mod streams;
 
 use super::frame::{Kind, flags, header};
 use super::*;
