@@ -68,7 +68,7 @@ pub struct RequestHead {
     pub target: Span,
     pub target_form: TargetForm,
     /// Path and query to send on: the target without scheme and authority, `/` if nothing is left, `*` for the
-    /// asterisk-form; empty with CONNECT.
+    /// asterisk-form; empty with CONNECT unless it is an extended one.
     pub path: Span,
     /// Where the `?` of `path` is, or `path.end` when it has no query.
     pub query_start: u32,

@@ -17,6 +17,35 @@
 //! Streams are named by [`StreamRef`]: the identifier and a small number that is free for reuse when the stream is closed,
 //! so that the caller can keep its own state in an array. A reference that has become stale does nothing.
 //!
+//! ```
+//! use codecs::http::h2::{Connection, Event, Limits, Message, Role};
+//!
+//! /// Answers every request on what was `received`; returns how much of it was consumed.
+//! fn serve(connection: &mut Connection, received: &[u8], message: &mut Message, out: &mut Vec<u8>) -> usize {
+//!     let mut at = 0;
+//!     loop {
+//!         let Ok(step) = connection.receive(&received[at..], message, out) else { return received.len() };
+//!         at += step.consumed;
+//!         match step.event {
+//!             Event::NeedMore => return at,
+//!             Event::Request { stream, .. } => {
+//!                 let fields = [(b"content-type".as_slice(), b"text/plain".as_slice(), false)];
+//!                 let _ = connection.send_response(stream, 200, fields, false, out);
+//!                 if let Ok(granted) = connection.data_frame(stream, 5, true, out) {
+//!                     out.extend_from_slice(&b"hello"[..granted.bytes]);
+//!                 }
+//!             }
+//!             Event::Data { stream, range, .. } => connection.release(stream, range.len(), out),
+//!             _ => {}
+//!         }
+//!     }
+//! }
+//!
+//! let (mut out, mut message) = (Vec::new(), Message::default());
+//! let mut connection = Connection::new(Role::Server, &Limits::default(), &mut out);
+//! assert_eq!(serve(&mut connection, b"PRI * HTTP/2.0\r\n", &mut message, &mut out), 0);
+//! ```
+//!
 //! Every bound is in [`Limits`]. Priorities are ignored (RFC 9113 5.3.2), push is refused.
 
 mod budget;

@@ -43,7 +43,8 @@ fn flood(sent: bool, make: impl Fn(u32) -> Vec<u8>) -> (ErrorKind, u32) {
 fn each_flood_runs_into_its_budget() {
     let burst = BudgetLimits::default();
     let stream = |number: u32| 3 + 2 * number;
-    let cases: &[(ErrorKind, u32, &dyn Fn(u32) -> Vec<u8>)] = &[
+    type Make<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+    let cases: &[(ErrorKind, u32, Make<'_>)] = &[
         (TooManyResets, burst.resets.burst, &|n| [headers(stream(n), GET, true), rst_stream(stream(n))].concat()),
         (TooManyStreamErrors, burst.stream_errors.burst, &|n| headers(stream(n), &GET[..2], true)),
         (TooManyStreamErrors, burst.stream_errors.burst, &|n| {
