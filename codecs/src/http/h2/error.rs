@@ -252,6 +252,8 @@ pub enum OpenError {
     Draining,
     /// All 2^30 stream identifiers are used up: on another connection.
     Exhausted,
+    /// The peer hasn't offered extended CONNECT (RFC 8441 section 3), or not yet.
+    NoConnectProtocol,
 }
 
 impl fmt::Display for OpenError {
@@ -260,6 +262,7 @@ impl fmt::Display for OpenError {
             OpenError::TooManyStreams => "as many streams as the peer allows",
             OpenError::Draining => "the connection is draining",
             OpenError::Exhausted => "no stream identifiers left",
+            OpenError::NoConnectProtocol => "the peer takes no extended CONNECT",
         })
     }
 }

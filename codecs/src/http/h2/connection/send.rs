@@ -32,6 +32,9 @@ impl Connection {
         out: &mut Vec<u8>,
     ) -> Result<StreamRef, OpenError> {
         self.can_open()?;
+        if line.protocol.is_some() && !self.peer.connect_protocol {
+            return Err(OpenError::NoConnectProtocol);
+        }
         let id = self.next_stream;
         self.next_stream += 2;
         let asked = match Method::of(line.method) {

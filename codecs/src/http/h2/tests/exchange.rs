@@ -121,3 +121,28 @@ fn a_request_and_its_response_with_bodies_and_trailers() {
     assert_eq!(text(client.message.trailers().bytes), "grpc-status: 0\r\n\r\n");
     assert_eq!(client.connection.open_streams(), 0);
 }
+
+#[test]
+fn an_extended_connect_is_a_tunnel_in_both_directions() {
+    let line = RequestLine { method: b"CONNECT", protocol: Some(b"websocket"), ..GET };
+    let mut early = Side::new(Role::Client, &Limits::default());
+    let refused = early.connection.send_request(&line, [], false, &mut early.out);
+    assert_eq!(refused, Err(OpenError::NoConnectProtocol), "nothing heard of the server yet");
+    let (mut client, mut server) = pair(&Limits::default(), &Limits::default());
+    let asked = client.connection.send_request(&line, [], false, &mut client.out).expect("a stream");
+    pass(&mut client, &mut server);
+    let Event::Request { stream, end_stream: false } = server.expect() else { panic!("no request") };
+    let (head, bytes) = (&server.message.request, server.message.text.as_slice());
+    assert_eq!((head.method, head.protocol.map(|name| text(name.of(bytes)))), (Method::Connect, Some("websocket")));
+    server.connection.send_response(stream, 200, [], false, &mut server.out).expect("open");
+    server.connection.data_frame(stream, 2, true, &mut server.out).expect("open");
+    server.out.extend_from_slice(b"ws");
+    pass(&mut server, &mut client);
+    assert_eq!(client.expect(), Event::Response { stream: asked, end_stream: false });
+    assert_eq!((client.message.response.tunnel, client.message.response.body), (true, BodyLength::None));
+    assert!(matches!(client.expect(), Event::Data { end_stream: true, .. }));
+    client.connection.data_frame(asked, 0, true, &mut client.out).expect("open");
+    pass(&mut client, &mut server);
+    assert!(matches!(server.expect(), Event::Data { end_stream: true, .. }));
+    assert_eq!((client.connection.open_streams(), server.connection.open_streams()), (0, 0));
+}
