@@ -4,6 +4,8 @@
 //!
 //! The first byte of the data is a seed: how the input is cut, which limits hold, what a response answers.
 
+mod http2;
+
 use crate::http::h1::emit;
 use crate::http::h1::{
     self, BodyDecoder, BodyPart, Error, HeadScanner, RequestOptions, Status, parse_request_resumed,
@@ -11,6 +13,7 @@ use crate::http::h1::{
 };
 use crate::http::{BodyLength, Field, FieldId, FieldSet, HeadLimits, Method, RequestHead, ResponseHead, Version};
 use crate::proxy_protocol;
+pub use http2::http2;
 
 /// A message as it was understood, independent of where its bytes were.
 #[derive(Clone, PartialEq, Eq, Debug)]

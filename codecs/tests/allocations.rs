@@ -1,6 +1,7 @@
 //! In steady state the codec allocates nothing: heads, decoders and buffers are reused.
 
 use codecs::http::h1::{self, BodyDecoder, BodyPart, RequestOptions, emit};
+use codecs::http::h2::{self, Connection, Event, FieldLine, Limits, Message, RequestLine, Role, field_lines};
 use codecs::http::{FieldId, FieldSet, HeadLimits, Method, RequestHead, ResponseHead};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -99,4 +100,88 @@ fn a_keep_alive_exchange_allocates_nothing_once_warm() {
         assert_eq!(exchange.run(), len);
     }
     assert_eq!(ALLOCATIONS.get() - before, 0);
+}
+
+/// One side of an HTTP/2 connection.
+struct Peer {
+    connection: Connection,
+    message: Message,
+    out: Vec<u8>,
+}
+
+impl Peer {
+    fn new(role: Role) -> Peer {
+        let mut out = Vec::new();
+        let connection = Connection::new(role, &Limits::default(), &mut out);
+        Peer { connection, message: Message::default(), out }
+    }
+
+    /// Takes what `from` has said and answers requests; how many messages ended.
+    fn take(&mut self, from: &mut Peer) -> usize {
+        let (mut at, mut ended) = (0, 0);
+        loop {
+            let step = self.connection.receive(&from.out[at..], &mut self.message, &mut self.out).expect("no error");
+            let input = &from.out[at..];
+            at += step.consumed;
+            match step.event {
+                Event::NeedMore => break,
+                Event::Request { stream, .. } => {
+                    let fields = field_lines(&self.message.text, &self.message.request.fields);
+                    self.connection.send_response(stream, 200, fields, false, &mut self.out).expect("open");
+                }
+                Event::Data { stream, range, end_stream } => {
+                    self.connection.release(stream, range.len(), &mut self.out);
+                    ended += usize::from(end_stream);
+                    if end_stream && self.connection.is_open(stream) {
+                        let payload = &input[range];
+                        let granted = self.connection.data_frame(stream, payload.len(), false, &mut self.out);
+                        assert_eq!(granted.expect("open").bytes, payload.len());
+                        self.out.extend_from_slice(payload);
+                        let trailers: [FieldLine<'_>; 1] = [(b"grpc-status", b"0", false)];
+                        self.connection.send_trailers(stream, trailers, &mut self.out).expect("open");
+                    }
+                }
+                Event::Trailers { .. } => ended += 1,
+                _ => {}
+            }
+        }
+        from.out.clear();
+        from.connection.output_sent();
+        ended
+    }
+}
+
+/// A round of eight streams at once, each with a body and trailers, over a connection.
+fn http2_round(client: &mut Peer, server: &mut Peer) -> usize {
+    let line = RequestLine { method: b"POST", scheme: b"https", authority: b"a", path: b"/a.b/C", protocol: None };
+    for number in 0..8u8 {
+        let unique = [b'a' + number; 20];
+        let fields: [FieldLine<'_>; 4] = [
+            (b"Content-Type", b"application/grpc", false),
+            (b"X-Request-Id", &unique, false),
+            (b"cookie", b"a=1", false),
+            (b"te", b"trailers", false),
+        ];
+        let stream = client.connection.send_request(&line, fields, false, &mut client.out).expect("a stream");
+        client.connection.data_frame(stream, 100, true, &mut client.out).expect("open");
+        client.out.extend_from_slice(&[number; 100]);
+    }
+    assert_eq!(server.take(client), 8);
+    client.take(server)
+}
+
+#[test]
+fn http2_streams_allocate_nothing_once_warm() {
+    let (mut client, mut server) = (Peer::new(Role::Client), Peer::new(Role::Server));
+    server.take(&mut client);
+    client.take(&mut server);
+    for _ in 0..200 {
+        assert_eq!(http2_round(&mut client, &mut server), 8);
+    }
+    let before = ALLOCATIONS.get();
+    for _ in 0..200 {
+        assert_eq!(http2_round(&mut client, &mut server), 8);
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert!(h2::is_preface(h2::PREFACE) == h1::Status::Complete(true));
 }

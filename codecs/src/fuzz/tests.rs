@@ -38,6 +38,11 @@ fn corpus_of_proxy_headers() {
     replay("proxy_header", proxy_header);
 }
 
+#[test]
+fn corpus_of_http2_connections() {
+    replay("http2", http2);
+}
+
 fn field() -> impl Strategy<Value = String> {
     let odd = prop::sample::select(vec![
         "Connection: close\r\n",
@@ -128,8 +133,44 @@ fn stream(message: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<
     })
 }
 
+/// Kept HTTP/2 connections one after the other, some with bytes damaged.
+fn http2_frames() -> impl Strategy<Value = Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/http2");
+    let files = std::fs::read_dir(folder).expect("a corpus");
+    let kept: Vec<_> = files.map(|file| std::fs::read(file.expect("an entry").path()).expect("a file")).collect();
+    let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+    (prop::collection::vec(prop::sample::select(kept), 1..6), damage).prop_map(|(connections, damage)| {
+        let mut bytes = vec![connections[0][0]];
+        // Each connection on streams of its own.
+        for (number, frames) in connections.iter().enumerate() {
+            let mut rest = &frames[1..];
+            while let Some((header, tail)) = rest.split_first_chunk::<9>() {
+                let mut header = *header;
+                if header[8] != 0 {
+                    header[8] += 4 * number as u8;
+                }
+                let length = u16::from_be_bytes([header[1], header[2]]);
+                let (payload, tail) = tail.split_at(usize::from(length));
+                bytes.extend_from_slice(&header);
+                bytes.extend_from_slice(payload);
+                rest = tail;
+            }
+        }
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn generated_http2_connections(data in http2_frames()) {
+        http2(&data);
+    }
 
     #[test]
     fn generated_requests(data in stream(request())) {
@@ -152,6 +193,7 @@ proptest! {
         responses(&data);
         chunked(&data);
         proxy_header(&data);
+        http2(&data);
     }
 }
 

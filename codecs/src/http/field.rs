@@ -13,6 +13,8 @@ pub struct Field {
     /// Ends at this hop and is not forwarded: a connection-specific field (RFC 9110 7.6.1), one nominated in
     /// `Connection`, or a `Content-Length` that this message must not have.
     pub hop_by_hop: bool,
+    /// Sent so that no hop may put it into a compression table, and to be sent on in the same way (RFC 7541 6.2.3).
+    pub never_indexed: bool,
 }
 
 /// A set of well-known fields; a bit each.

@@ -9,9 +9,10 @@ pub enum Version {
     Http10,
     #[default]
     Http11,
+    Http2,
 }
 
-/// Scheme of an absolute-form target.
+/// Scheme of an absolute-form target, or of `:scheme`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Scheme {
@@ -42,7 +43,8 @@ pub enum BodyLength {
     None,
     /// Exactly as many bytes; `Content-Length: 0` is `Length(0)`.
     Length(u64),
-    /// Chunked coding, perhaps with trailers.
+    /// Of unknown length, with an end that the version marks, perhaps with trailers: chunked coding in HTTP/1.1,
+    /// END_STREAM in HTTP/2.
     Chunked,
     /// Everything until the connection closes; responses only.
     UntilClose,
@@ -56,7 +58,8 @@ impl BodyLength {
     }
 }
 
-/// Head of a request; spans refer to the input of the parse that filled it.
+/// Head of a request; spans refer to the input of the parse that filled it, or to the text that an HTTP/2 head was
+/// decoded to.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
     pub method: Method,
@@ -65,13 +68,13 @@ pub struct RequestHead {
     pub target: Span,
     pub target_form: TargetForm,
     /// Path and query to send on: the target without scheme and authority, `/` if nothing is left, `*` for the
-    /// asterisk-form; empty with CONNECT.
+    /// asterisk-form; empty with CONNECT unless it is an extended one.
     pub path: Span,
     /// Where the `?` of `path` is, or `path.end` when it has no query.
     pub query_start: u32,
     /// Host and port: the target's authority if it has one, else the value of `Host`. Empty only with HTTP/1.0.
     pub authority: Span,
-    /// Scheme of an absolute-form target.
+    /// Scheme of an absolute-form target, or of `:scheme`.
     pub scheme: Option<Scheme>,
     pub version: Version,
     pub fields: Vec<Field>,
@@ -84,11 +87,13 @@ pub struct RequestHead {
     pub expect_continue: bool,
     /// Value of `Upgrade` when `Connection` nominates it (HTTP/1.1 only).
     pub upgrade: Option<Span>,
+    /// Value of `:protocol`: extended CONNECT (RFC 8441; HTTP/2 only).
+    pub protocol: Option<Span>,
     /// The client takes trailers (`TE: trailers`).
     pub te_trailers: bool,
 }
 
-/// Head of a response; spans refer to the input of the parse that filled it.
+/// Head of a response; spans as in [`RequestHead`].
 #[derive(Clone, Debug, Default)]
 pub struct ResponseHead {
     pub status: u16,

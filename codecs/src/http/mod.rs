@@ -4,13 +4,14 @@
 //! concluded from them: how long the body is, whether the connection persists, which fields end at this hop. Heads are
 //! made once a connection and filled again for every message, so that a steady state allocates nothing.
 //!
-//! Specifications: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 3986 (targets).
+//! Specifications: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 9113 (HTTP/2), RFC 3986 (targets).
 
 mod authority;
 mod error;
 mod field;
 mod field_id;
 pub mod h1;
+pub mod h2;
 mod head;
 mod method;
 mod reason;

@@ -41,7 +41,14 @@ pub fn is_field_name(name: &[u8]) -> bool {
 /// Whether `value` can be a field value: no control characters but tabs, no whitespace around it (RFC 9110 5.5).
 #[must_use]
 pub fn is_field_value(value: &[u8]) -> bool {
-    trimmed(value).len() == value.len() && value.iter().all(|byte| !byte.is_ascii_control() || *byte == b'\t')
+    // Every byte is looked at, so that many can be at once.
+    let controls = value.iter().fold(false, |found, &byte| found | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f));
+    !controls && trimmed(value).len() == value.len()
+}
+
+/// Whether `bytes` is a token without upper case: a field name as HTTP/2 has it (RFC 9113 8.2.1).
+pub(crate) fn is_lower_case_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| TOKEN_BYTES[*byte as usize] && !byte.is_ascii_uppercase())
 }
 
 static TOKEN_BYTES: [bool; 256] = byte_table(b"!#$%&'*+-.^_`|~");

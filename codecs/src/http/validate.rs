@@ -221,9 +221,11 @@ impl Facts {
         version: Version,
     ) -> Result<Span, ErrorKind> {
         let Some(host) = self.host else {
-            return match version {
-                Version::Http10 => Ok(authority.unwrap_or_default()),
-                Version::Http11 => Err(ErrorKind::MissingHost),
+            return match (version, authority) {
+                (Version::Http10, authority) => Ok(authority.unwrap_or_default()),
+                // In HTTP/2 `:authority` takes the place of Host (RFC 9113 8.3.1).
+                (Version::Http2, Some(authority)) => Ok(authority),
+                (Version::Http11 | Version::Http2, _) => Err(ErrorKind::MissingHost),
             };
         };
         if !is_authority(host.of(input), false) {
@@ -254,7 +256,7 @@ impl Facts {
     }
 
     pub(crate) fn expect_continue(&self, version: Version, body: BodyLength) -> bool {
-        self.expect_continue && version == Version::Http11 && !body.is_empty()
+        self.expect_continue && version >= Version::Http11 && !body.is_empty()
     }
 
     pub(crate) fn te_trailers(&self) -> bool {

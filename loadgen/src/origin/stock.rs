@@ -113,7 +113,7 @@ fn head(out: &mut Vec<u8>, answer: &Answer, date: &[u8]) -> usize {
     match (answer.keep_alive, answer.version) {
         (false, _) => emit::field(out, b"connection", b"close"),
         (true, Version::Http10) => emit::field(out, b"connection", b"keep-alive"),
-        (true, Version::Http11) => {}
+        (true, Version::Http11 | Version::Http2) => {}
     }
     emit::end_of_head(out);
     date_at

@@ -46,6 +46,7 @@ impl Exchange<'_> {
         record.protocol = Some(match self.scratch.request.version {
             Version::Http10 => Protocol::Http10,
             Version::Http11 => Protocol::Http11,
+            Version::Http2 => Protocol::Http2,
         });
         record.status = seen.status;
         record.status_details = seen.details;

@@ -183,7 +183,11 @@ fn emit_request_id(out: &mut Vec<u8>, high: u64, low: u64) {
 }
 
 fn emit_via(out: &mut Vec<u8>, version: codecs::http::Version, name: &str) {
-    let number = if version == codecs::http::Version::Http10 { "1.0" } else { "1.1" };
+    let number = match version {
+        codecs::http::Version::Http10 => "1.0",
+        codecs::http::Version::Http11 => "1.1",
+        codecs::http::Version::Http2 => "2.0",
+    };
     let _ = write!(out, "via: {number} {name}\r\n");
 }
 

@@ -193,7 +193,7 @@ fn fields(
 pub(super) fn field(input: &[u8], header: &httparse::Header<'_>) -> Field {
     let name = Span::within(input, header.name.as_bytes(), 0);
     let value = Span::within(input, header.value, name.end as usize + 1);
-    Field { name, value, id: FieldId::of(header.name.as_bytes()), hop_by_hop: false }
+    Field { name, value, id: FieldId::of(header.name.as_bytes()), hop_by_hop: false, never_indexed: false }
 }
 
 fn response(

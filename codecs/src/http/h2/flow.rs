@@ -1,0 +1,88 @@
+//! Flow-control windows (RFC 9113 section 5.2), of a stream or of the connection.
+
+use super::frame::MAX_31_BITS;
+
+const WINDOW_MAX: i64 = MAX_31_BITS as i64;
+
+/// What we may still send. Below zero after the peer lowered SETTINGS_INITIAL_WINDOW_SIZE (section 6.9.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct SendWindow(i64);
+
+impl SendWindow {
+    pub(super) fn new(size: u32) -> SendWindow {
+        SendWindow(i64::from(size))
+    }
+
+    #[inline]
+    pub(super) fn available(self) -> usize {
+        usize::try_from(self.0).unwrap_or(0)
+    }
+
+    /// `bytes` are at most `available`.
+    #[inline]
+    pub(super) fn debit(&mut self, bytes: usize) {
+        self.0 -= bytes as i64;
+    }
+
+    /// Adds what WINDOW_UPDATE or a changed initial size gives; `false` if that exceeds the largest window.
+    #[must_use]
+    pub(super) fn adjust(&mut self, by: i64) -> bool {
+        self.0 += by;
+        self.0 <= WINDOW_MAX
+    }
+}
+
+/// What the peer may still send, and what has been consumed but not yet announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ReceiveWindow {
+    /// What the peer may send now.
+    available: i64,
+    /// Received and not yet released by the consumer.
+    held: u32,
+    /// Released and not yet announced.
+    released: u32,
+    /// How large the window is when nothing is held.
+    size: u32,
+}
+
+impl ReceiveWindow {
+    pub(super) fn new(available: u32, size: u32) -> ReceiveWindow {
+        ReceiveWindow { available: i64::from(available), held: 0, released: 0, size }
+    }
+
+    /// Takes `bytes` that arrived into account; `false` if the peer wasn't allowed to send them.
+    #[must_use]
+    #[inline]
+    pub(super) fn debit(&mut self, bytes: u32) -> bool {
+        self.available -= i64::from(bytes);
+        self.held = self.held.saturating_add(bytes);
+        self.available >= 0
+    }
+
+    /// Takes `bytes` that were consumed into account, never more than were held. Says what WINDOW_UPDATE should announce
+    /// once it is worth a frame: half the window.
+    #[must_use]
+    #[inline]
+    pub(super) fn release(&mut self, bytes: u32) -> Option<u32> {
+        let bytes = bytes.min(self.held);
+        self.held -= bytes;
+        self.released += bytes;
+        if self.released == 0 || self.released < self.size / 2 {
+            return None;
+        }
+        let increment = core::mem::take(&mut self.released);
+        self.available += i64::from(increment);
+        Some(increment)
+    }
+
+    /// The peer has learned of another initial size.
+    pub(super) fn adjust(&mut self, by: i64) {
+        self.available += by;
+    }
+
+    /// Everything that is accounted for adds up to the window's size; for tests.
+    #[cfg(test)]
+    pub(super) fn sum(&self) -> i64 {
+        self.available + i64::from(self.held) + i64::from(self.released)
+    }
+}
