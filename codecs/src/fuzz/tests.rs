@@ -38,6 +38,16 @@ fn corpus_of_proxy_headers() {
     replay("proxy_header", proxy_header);
 }
 
+#[test]
+fn corpus_of_tls_hellos() {
+    replay("tls_hello", tls_hello);
+}
+
+#[test]
+fn corpus_of_certificates() {
+    replay("certificate", certificate);
+}
+
 fn field() -> impl Strategy<Value = String> {
     let odd = prop::sample::select(vec![
         "Connection: close\r\n",

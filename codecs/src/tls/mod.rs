@@ -6,9 +6,9 @@
 //! appended to the output by then.
 //!
 //! rustls shakes hands and verifies certificates; everything that names it is in `rustls/`, so that its next version
-//! touches nothing else. After the handshake `record.rs` takes over with the keys that were agreed on: rustls copies
-//! each record's plaintext once on its way in and twice on its way out, and keeps 2 KiB of state that nobody needs any
-//! more. The ciphers are those of aws-lc-rs in both.
+//! touches nothing else. After the handshake `established.rs` and `record.rs` take over with the keys that were agreed
+//! on: rustls would copy each record's plaintext into memory of its own, and keep what only a handshake needs. The
+//! ciphers are those of aws-lc-rs in both.
 //!
 //! Not offered: 0-RTT data (it can be replayed), renegotiation, compression, ciphers without forward secrecy or without
 //! authentication.
@@ -20,6 +20,7 @@ mod certificate;
 mod config;
 mod der;
 mod error;
+mod established;
 mod record;
 mod rustls;
 mod san;
