@@ -62,7 +62,7 @@ pub struct ServerSettings {
     pub session_ids_max: usize,
     /// Whether X25519MLKEM768 is offered, before the others.
     pub post_quantum: bool,
-    /// IANA's names, in order of preference; empty: all of them.
+    /// IANA's names, in order of preference, which then counts before the client's; empty: all of them.
     pub cipher_suites: Vec<String>,
 }
 

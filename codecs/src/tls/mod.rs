@@ -32,6 +32,7 @@ pub mod xfcc;
 pub use certificate::CertificateFacts;
 pub use config::{Certificate, ClientAuth, ClientSettings, Clock, ServerSettings};
 pub use error::{Cause, ConfigError, Part, Place, TlsError, alert_name};
+pub use record::missing_bytes;
 pub use rustls::client::ClientConfig;
 pub use rustls::roots::Roots;
 pub use rustls::server::ServerConfig;

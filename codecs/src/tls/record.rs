@@ -25,6 +25,22 @@ pub(super) const APPLICATION_DATA: u8 = 23;
 /// the handshake's library has (draft-irtf-cfrg-aead-limits, section 5.1.1). ChaCha20-Poly1305 has none to reach.
 const GCM_RECORDS_MAX: u64 = 1 << 24;
 
+/// How many bytes are missing until the records in `input`, which begins with one, are whole; 0 if they are. With what
+/// [`Session::receive`](super::Session::receive) left over, whoever keeps it knows how much to add of what arrives next,
+/// so that the records behind can be decrypted where they are.
+#[must_use]
+pub fn missing_bytes(input: &[u8]) -> usize {
+    let mut rest = input;
+    while let Some((header, behind)) = rest.split_first_chunk::<HEADER_BYTES>() {
+        let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+        match behind.get(length..) {
+            Some(next) => rest = next,
+            None => return length - behind.len(),
+        }
+    }
+    if rest.is_empty() { 0 } else { HEADER_BYTES - rest.len() }
+}
+
 /// The ciphers of TLS 1.3, and those of TLS 1.2 that we offer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Cipher {

@@ -72,7 +72,7 @@ impl Session {
     /// What isn't consumed is part of a record, or during a handshake of a message that goes on in further records. It
     /// must come again as the call left it, with more behind it: an established connection leaves less than
     /// [`RECORD_BYTES_MAX`](super::RECORD_BYTES_MAX), a handshake less than
-    /// [`WAITING_BYTES_MAX`](super::WAITING_BYTES_MAX).
+    /// [`WAITING_BYTES_MAX`](super::WAITING_BYTES_MAX). [`missing_bytes`](super::missing_bytes) says how much to add.
     ///
     /// # Errors
     /// The end of the connection, after sending `out`. What `plain` got before the error is good.

@@ -115,7 +115,10 @@ impl Handshake {
             self.seen = end - start;
             match step {
                 Step::Again => {}
-                Step::Idle if !self.connection.state().is_handshaking() => return Ok((start, true)),
+                Step::Idle if !self.connection.state().is_handshaking() => {
+                    // Half a message in the handshake's last record can't go on under keys of ours.
+                    return if start == end { Ok((start, true)) } else { Err(Cause::Unexpected.into()) };
+                }
                 Step::Idle => match next_record(&input[end..]) {
                     Next::Record(bytes) => end += bytes,
                     Next::Partial if self.seen > WAITING_BYTES_MAX => return Err(Cause::RecordOverflow.into()),

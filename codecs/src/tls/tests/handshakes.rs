@@ -103,6 +103,25 @@ fn nothing_in_common_is_said_so() {
 }
 
 #[test]
+fn the_clients_order_of_ciphers_counts_unless_the_server_has_one() {
+    let suites = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+    let (small, large) = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384");
+    let client = client_config(&ClientSettings {
+        cipher_suites: suites([large, small]),
+        min_version: Version::Tls13,
+        ..client_settings()
+    });
+    let without = server_config(&server_settings());
+    assert_eq!(negotiated(&connect(&client, &without).1).cipher_suite, large);
+    let with = server_config(&ServerSettings {
+        cipher_suites: suites([small, large]),
+        min_version: Version::Tls13,
+        ..server_settings()
+    });
+    assert_eq!(negotiated(&connect(&client, &with).1).cipher_suite, small);
+}
+
+#[test]
 fn post_quantum_key_exchange_is_a_switch() {
     let client = client_config(&ClientSettings { post_quantum: true, ..client_settings() });
     let with = server_config(&ServerSettings { post_quantum: true, ..server_settings() });

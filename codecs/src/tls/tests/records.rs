@@ -169,6 +169,17 @@ fn parts_share_records() {
 }
 
 #[test]
+fn what_is_missing_of_a_record_is_known_from_its_header() {
+    assert_eq!([missing_bytes(b""), missing_bytes(&[23]), missing_bytes(&[23, 3, 3, 0])], [0, 4, 1]);
+    let (mut ours, _) = pairings().pop().expect("a pairing");
+    ours.session.encrypt_parts(&[&[1; 20_000]], &mut ours.out).expect("encrypts");
+    let first = 5 + (1 << 14) + 1 + 16;
+    for (end, missing) in [(5, first - 5), (first - 1, 1), (first, 0), (first + 1, 4), (ours.out.len() - 7, 7)] {
+        assert_eq!(missing_bytes(&ours.out[..end]), missing, "after {end} bytes");
+    }
+}
+
+#[test]
 fn keys_are_replaced_when_the_peer_replaces_its_own() {
     for (mut ours, mut their) in pairings() {
         let tls13 = negotiated(&ours).version == Version::Tls13;
