@@ -14,6 +14,42 @@ use crate::http::h1::{
 use crate::http::{BodyLength, Field, FieldId, FieldSet, HeadLimits, Method, RequestHead, ResponseHead, Version};
 use crate::proxy_protocol;
 pub use http2::http2;
+use crate::tls::{CertificateFacts, sniff, xfcc};
+
+/// Hellos: an error, a hello or plain bytes never turn into something else with more bytes.
+pub fn tls_hello(data: &[u8]) {
+    let whole = sniff::sniff(data);
+    for end in 0..data.len() {
+        match sniff::sniff(&data[..end]) {
+            Ok(Status::Partial) => {}
+            settled => assert_eq!(settled, whole, "after {end} bytes"),
+        }
+    }
+    if let Ok(Status::Complete(sniff::Sniffed::Tls(hello))) = whole {
+        let name = hello.server_name.unwrap_or_default();
+        assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()), "{name:?}");
+    }
+}
+
+/// Certificates: whatever one says, the header that tells of it is printable and has no element more.
+pub fn certificate(data: &[u8]) {
+    let mut out = String::new();
+    let details = xfcc::Details { subject: true, uri: true, dns: true, cert: true, chain: true };
+    let readable = CertificateFacts::from_der(data).is_some();
+    assert_eq!(xfcc::emit(&[data], &[], details, &mut out), readable);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in out.bytes() {
+        assert!((b' '..=b'~').contains(&byte), "{byte:#x} in {out:?}");
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' => assert!(quoted, "an element more in {out:?}"),
+            _ => {}
+        }
+    }
+    assert!(!quoted && !escaped, "{out:?}");
+}
 
 /// A message as it was understood, independent of where its bytes were.
 #[derive(Clone, PartialEq, Eq, Debug)]

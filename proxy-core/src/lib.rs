@@ -16,3 +16,4 @@ mod relay;
 pub mod snapshot;
 pub mod stats;
 mod tcp;
+mod transport;

@@ -10,11 +10,12 @@ use std::task::{Poll, Waker};
 use codecs::Status;
 use codecs::http::HeadLimits;
 use codecs::proxy_protocol;
-use runtime::{Accepted, Received, Socket};
+use runtime::{Accepted, Received};
 
 use crate::core::{Generation, HandOver, Registered, World};
 use crate::snapshot::{self, Serve};
 use crate::stats::{Block, HttpStat, Lane, ListenerStat, TcpStat};
+use crate::transport::Transport;
 use crate::{http, tcp};
 
 /// A core hands a fresh connection over when it holds this many percent of the mean over all cores.
@@ -50,7 +51,7 @@ pub(crate) struct Listener {
 pub(crate) struct Downstream {
     pub(crate) world: Rc<World>,
     pub(crate) listener: Rc<Listener>,
-    pub(crate) socket: Socket,
+    pub(crate) socket: Transport,
     /// The client, by the PROXY protocol where that is on.
     pub(crate) remote: SocketAddr,
     pub(crate) direct_remote: SocketAddr,
@@ -264,7 +265,7 @@ impl Listener {
             local: socket.local_address().unwrap_or(unknown),
             world: world.clone(),
             listener: self.clone(),
-            socket,
+            socket: Transport::Plain(socket),
             registered: None,
             ends,
         });

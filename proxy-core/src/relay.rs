@@ -3,7 +3,9 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use runtime::{Core, Received, Socket};
+use runtime::{Core, Received};
+
+use crate::transport::Transport;
 
 /// Bytes queued to a side above which its other side isn't read.
 pub(crate) const QUEUED_BYTES_MAX: usize = 256 * 1024;
@@ -37,8 +39,8 @@ pub(crate) struct Relayed {
 /// says so. Half-closed connections go on in the other direction.
 pub(crate) async fn relay(
     core: &Core,
-    client: &Socket,
-    upstream: &Socket,
+    client: &Transport,
+    upstream: &Transport,
     idle_ms: u64,
     cut_off: impl Fn() -> bool,
 ) -> Relayed {
@@ -85,7 +87,7 @@ pub(crate) async fn relay(
 }
 
 /// Moves what there is from one side to the other. The error says whether it was the source that failed.
-fn pump(from: &Socket, to: &Socket, open: &mut bool, bytes: &mut u64, pauses: &mut u64) -> Result<(), bool> {
+fn pump(from: &Transport, to: &Transport, open: &mut bool, bytes: &mut u64, pauses: &mut u64) -> Result<(), bool> {
     while *open {
         match to.poll_drained(QUEUED_BYTES_MAX) {
             Poll::Pending => {

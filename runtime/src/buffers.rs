@@ -315,6 +315,19 @@ impl Slice {
         unsafe { self.meta().memory.as_ptr().add(self.start as usize) }
     }
 
+    /// The bytes, to be changed in place; `None` while another view of the same memory exists. What decrypts where the
+    /// bytes lie needs it.
+    pub fn unique(&mut self) -> Option<&mut [u8]> {
+        let meta = self.meta();
+        if meta.refs.get() != 1 {
+            return None;
+        }
+        let (memory, len) = (meta.memory, self.len());
+        // SAFETY: [start, end) was initialised before the view was made. This is the only view, and the kernel fills or
+        // sends only what is lent or in a chain, each of which would be another; the borrow keeps it the only one.
+        Some(unsafe { std::slice::from_raw_parts_mut(memory.as_ptr().add(self.start as usize), len) })
+    }
+
     /// Room behind this view that nobody else can see: 0 unless it ends where its block was written last.
     pub(crate) fn room(&self) -> usize {
         let meta = self.meta();
@@ -427,6 +440,18 @@ mod tests {
         assert_eq!(&*front.slice(1..3), b"el");
         drop(front);
         assert_eq!(pool.occupancy(), (2, 0));
+    }
+
+    #[test]
+    fn only_the_sole_view_of_a_buffer_may_be_changed_in_place() {
+        let pool = Pool::new(2);
+        let mut whole = filled(&pool, b"hello world");
+        let other = whole.slice(0..5);
+        assert!(whole.unique().is_none());
+        drop(other);
+        whole.advance(6);
+        whole.unique().expect("the only view").make_ascii_uppercase();
+        assert_eq!(&*whole, b"WORLD");
     }
 
     #[test]

@@ -43,6 +43,16 @@ fn corpus_of_http2_connections() {
     replay("http2", http2);
 }
 
+#[test]
+fn corpus_of_tls_hellos() {
+    replay("tls_hello", tls_hello);
+}
+
+#[test]
+fn corpus_of_certificates() {
+    replay("certificate", certificate);
+}
+
 fn field() -> impl Strategy<Value = String> {
     let odd = prop::sample::select(vec![
         "Connection: close\r\n",

@@ -4,14 +4,13 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use runtime::Socket;
-
 use super::{Cluster, Endpoint};
 use crate::fault::Fault;
 use crate::stats::{ClusterStat, EndpointStat};
+use crate::transport::Transport;
 
 pub(crate) struct Connection {
-    pub(crate) socket: Socket,
+    pub(crate) socket: Transport,
     pub(crate) endpoint: Rc<Endpoint>,
     pub(crate) cluster: Rc<Cluster>,
     /// Exchanges that it has carried, this one included.
@@ -72,7 +71,7 @@ impl Connection {
         let connect_us = core.now_us() - born_us;
         cluster.stats.observe_us(ClusterStat::UpstreamCxConnectMs, connect_us);
         Ok(Connection {
-            socket,
+            socket: Transport::Plain(socket),
             endpoint: endpoint.clone(),
             cluster: cluster.clone(),
             requests: 0,

@@ -8,7 +8,7 @@ use std::task::Poll;
 use codecs::Status;
 use codecs::http::h1::{BodyDecoder, BodyPart, emit, parse_response_resumed};
 use codecs::http::{BodyLength, ErrorKind, Method};
-use runtime::{Received, Slice, Socket};
+use runtime::{Received, Slice};
 
 use super::exchange::Exchange;
 use super::headers;
@@ -20,6 +20,7 @@ use crate::relay::{self, End, QUEUED_BYTES_MAX};
 use crate::snapshot::{Forward, Route};
 use crate::stats::{ClusterStat, EndpointStat, HttpStat};
 use crate::tcp::proxy_header;
+use crate::transport::Transport;
 
 /// How far a try has come.
 struct Try<'r> {
@@ -474,7 +475,7 @@ fn pass_on(
     slice: &Slice,
     chunked: bool,
     out: &mut Vec<u8>,
-    to: &Socket,
+    to: &Transport,
 ) -> Result<Passed, ErrorKind> {
     let mut passed = Passed { consumed: 0, payload: 0, wire: 0, end: false };
     let wire = Cell::new(0u64);

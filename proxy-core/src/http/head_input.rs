@@ -1,6 +1,8 @@
 //! The bytes of a head: in the slice that they arrived in, or gathered from several.
 
-use runtime::{Slice, Socket};
+use runtime::Slice;
+
+use crate::transport::Transport;
 
 #[derive(Default)]
 pub(crate) struct HeadInput {
@@ -36,7 +38,7 @@ impl HeadInput {
     }
 
     /// The head takes `consumed` bytes; what follows goes back to the socket.
-    pub(crate) fn finish(&mut self, consumed: usize, socket: &Socket) {
+    pub(crate) fn finish(&mut self, consumed: usize, socket: &Transport) {
         let rest = self.bytes().len() - consumed;
         let Some(slice) = &mut self.slice else { return };
         if rest > 0 {
