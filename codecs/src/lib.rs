@@ -11,6 +11,7 @@ pub mod fuzz;
 pub mod http;
 pub mod proxy_protocol;
 pub mod tls;
+pub mod websocket;
 
 /// What a parser made of the bytes that there are so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

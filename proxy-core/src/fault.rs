@@ -14,6 +14,8 @@ pub(crate) enum Fault {
     ConnectRefused,
     /// An upgrade to a protocol that isn't allowed.
     UpgradeRefused,
+    /// The endpoint doesn't take upgrades over HTTP/2 (RFC 8441).
+    UpgradeUnsupported,
     /// The head took longer than the header timeout.
     HeaderTimeout,
     /// The whole request took longer than the request timeout.
@@ -61,6 +63,9 @@ impl Fault {
             }
             Fault::ConnectRefused => (405, None, "connect_not_allowed", "CONNECT is not enabled on this listener\n"),
             Fault::UpgradeRefused => (403, None, "upgrade_failed", "this upgrade is not enabled on this listener\n"),
+            Fault::UpgradeUnsupported => {
+                (502, None, "upstream_upgrade_unsupported", "the endpoint does not take this upgrade over HTTP/2\n")
+            }
             Fault::HeaderTimeout => (408, None, "request_header_timeout", "request header timeout\n"),
             Fault::RequestTimeout => (408, None, "request_overall_timeout", "request timeout\n"),
             Fault::RequestIdle => (408, Some(Flag::StreamIdleTimeout), "stream_idle_timeout", "stream timeout\n"),

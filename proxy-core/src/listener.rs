@@ -376,6 +376,20 @@ impl Downstream {
         stats.observe_us(HttpStat::DownstreamCxLengthMs, self.age_us());
     }
 
+    /// Counts a connection on as HTTP/2 that was counted as HTTP/1 until its first bytes came.
+    pub(crate) fn count_http2_begin(&self, stats: &Lane) {
+        stats.inc(HttpStat::DownstreamCxHttp2Total);
+        stats.gauge_inc(HttpStat::DownstreamCxHttp2Active);
+        stats.gauge_dec(HttpStat::DownstreamCxHttp1Active);
+    }
+
+    pub(crate) fn count_http2_end(&self, stats: &Lane) {
+        stats.gauge_dec(HttpStat::DownstreamCxActive);
+        stats.gauge_dec(HttpStat::DownstreamCxHttp2Active);
+        stats.inc(HttpStat::DownstreamCxDestroy);
+        stats.observe_us(HttpStat::DownstreamCxLengthMs, self.age_us());
+    }
+
     pub(crate) fn count_tcp_begin(&self, stats: &Lane) {
         stats.inc(TcpStat::DownstreamCxTotal);
         stats.gauge_inc(TcpStat::DownstreamCxActive);

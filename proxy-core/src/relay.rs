@@ -1,11 +1,66 @@
 //! Bytes in both directions between two sockets: TCP sessions, and HTTP connections that became tunnels.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use runtime::{Core, Received};
 
+use crate::http::h2::{Inbound, Stream};
 use crate::transport::Transport;
+
+/// One side of a tunnel.
+pub(crate) enum Pipe<'a> {
+    Transport(&'a Transport),
+    Stream(&'a Stream),
+}
+
+impl Pipe<'_> {
+    fn try_recv(&self) -> Option<Received> {
+        let stream = match self {
+            Pipe::Transport(transport) => return transport.try_recv(),
+            Pipe::Stream(stream) => stream,
+        };
+        loop {
+            return match stream.try_recv()? {
+                Inbound::Data(slice) => Some(Received::Data(slice)),
+                Inbound::End => Some(Received::End),
+                Inbound::Failed => Some(Received::Failed(std::io::ErrorKind::ConnectionReset.into())),
+                Inbound::Head(_) | Inbound::Interim(_) | Inbound::Trailers(_) => continue,
+            };
+        }
+    }
+
+    fn poll_drained(&self, below: usize) -> Poll<std::io::Result<()>> {
+        match self {
+            Pipe::Transport(transport) => transport.poll_drained(below),
+            Pipe::Stream(stream) if stream.failure().is_some() => {
+                Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()))
+            }
+            Pipe::Stream(stream) => stream.poll_drained(below).map(Ok),
+        }
+    }
+
+    fn send_slice(&self, slice: runtime::Slice) {
+        match self {
+            Pipe::Transport(transport) => transport.send_slice(slice),
+            Pipe::Stream(stream) => stream.send_slice(slice),
+        }
+    }
+
+    fn shutdown_write(&self) {
+        match self {
+            Pipe::Transport(transport) => transport.shutdown_write(),
+            Pipe::Stream(stream) => stream.finish(None),
+        }
+    }
+
+    fn watch(&self, context: &Context<'_>) {
+        match self {
+            Pipe::Transport(transport) => transport.watch(),
+            Pipe::Stream(stream) => stream.watch(context),
+        }
+    }
+}
 
 /// Bytes queued to a side above which its other side isn't read.
 pub(crate) const QUEUED_BYTES_MAX: usize = 256 * 1024;
@@ -39,8 +94,8 @@ pub(crate) struct Relayed {
 /// says so. Half-closed connections go on in the other direction.
 pub(crate) async fn relay(
     core: &Core,
-    client: &Transport,
-    upstream: &Transport,
+    client: &Pipe<'_>,
+    upstream: &Pipe<'_>,
     idle_ms: u64,
     cut_off: impl Fn() -> bool,
 ) -> Relayed {
@@ -52,7 +107,7 @@ pub(crate) async fn relay(
     if idle_ms > 0 {
         timer.set(active_ms + idle_ms);
     }
-    relayed.end = poll_fn(|_| {
+    relayed.end = poll_fn(|context| {
         let before = relayed.up_bytes + relayed.down_bytes;
         let up = pump(client, upstream, &mut up_open, &mut relayed.up_bytes, &mut relayed.up_pauses);
         let down = pump(upstream, client, &mut down_open, &mut relayed.down_bytes, &mut relayed.down_pauses);
@@ -78,8 +133,8 @@ pub(crate) async fn relay(
             }
             timer.set(active_ms + idle_ms);
         }
-        client.watch();
-        upstream.watch();
+        client.watch(context);
+        upstream.watch(context);
         Poll::Pending
     })
     .await;
@@ -87,7 +142,7 @@ pub(crate) async fn relay(
 }
 
 /// Moves what there is from one side to the other. The error says whether it was the source that failed.
-fn pump(from: &Transport, to: &Transport, open: &mut bool, bytes: &mut u64, pauses: &mut u64) -> Result<(), bool> {
+fn pump(from: &Pipe<'_>, to: &Pipe<'_>, open: &mut bool, bytes: &mut u64, pauses: &mut u64) -> Result<(), bool> {
     while *open {
         match to.poll_drained(QUEUED_BYTES_MAX) {
             Poll::Pending => {

@@ -75,6 +75,7 @@ pub struct Http {
     pub connection_duration_max_ms: u64,
     /// Requests on one downstream connection, then it is closed; 0 = unlimited.
     pub requests_per_connection_max: u64,
+    pub http2: Http2,
     pub forwarding: Forwarding,
     /// Accept HTTP/1.0 requests.
     pub http10: bool,
@@ -86,6 +87,14 @@ pub struct Http {
     pub server_name: Option<String>,
     pub access_logs: Vec<LogId>,
     pub stats: Arc<crate::stats::Block>,
+}
+
+/// What HTTP/2 clients may do.
+pub struct Http2 {
+    pub enabled: bool,
+    pub concurrent_streams_max: u32,
+    pub stream_window_bytes: u32,
+    pub connection_window_bytes: u32,
 }
 
 pub struct HttpLimits {
@@ -218,6 +227,9 @@ pub struct Cluster {
     pub idle_connections_max: u32,
     /// Requests on one upstream connection, then it is closed; 0 = unlimited.
     pub requests_per_connection_max: u64,
+    pub protocol: Protocol,
+    /// Streams of one HTTP/2 connection at once.
+    pub concurrent_streams_max: u32,
     pub breaker: Breaker,
     /// Send a PROXY protocol header to endpoints.
     pub proxy_protocol: Option<ProxyVersion>,
@@ -231,6 +243,15 @@ pub enum Balance {
     RoundRobin,
     LeastRequest { choices: u32 },
     Random,
+}
+
+/// What endpoints speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    Http1,
+    Http2,
+    /// As the TLS handshake says.
+    Auto,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

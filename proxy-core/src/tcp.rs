@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, Connection};
 use crate::fault::Fault;
 use crate::listener::{Config, Downstream};
 use crate::log::{Flags, NoFields, Point, Record};
-use crate::relay::{self, End};
+use crate::relay::{self, End, Pipe};
 use crate::snapshot::{ProxyVersion, Serve, Tcp};
 use crate::stats::{ClusterStat, EndpointStat, TcpStat};
 
@@ -63,9 +63,8 @@ impl Session {
         upstream.endpoint.stats.inc(EndpointStat::RqTotal);
         upstream.endpoint.stats.gauge_inc(EndpointStat::RqActive);
         let world = &downstream.world;
-        let relayed =
-            relay::relay(&world.core, &downstream.socket, &upstream.socket, tcp.idle_timeout_ms, || world.cut_off())
-                .await;
+        let (client, endpoint) = (Pipe::Transport(&downstream.socket), Pipe::Transport(&upstream.socket));
+        let relayed = relay::relay(&world.core, &client, &endpoint, tcp.idle_timeout_ms, || world.cut_off()).await;
         upstream.endpoint.end();
         upstream.endpoint.stats.gauge_dec(EndpointStat::RqActive);
         (self.up_bytes, self.down_bytes) = (relayed.up_bytes, relayed.down_bytes);

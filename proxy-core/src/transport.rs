@@ -1,9 +1,9 @@
 //! A connection as those see it who move its bytes, plain or encrypted.
 
 use std::io;
-use std::net::SocketAddr;
 use std::task::Poll;
 
+use crate::snapshot::Protocol;
 use runtime::{Received, Slice, Socket, Watcher};
 
 /// One connection of this core; see [`Socket`] for what each call does.
@@ -38,11 +38,43 @@ impl Transport {
         }
     }
 
+    /// Whether input, an end or a failure waits; registers the running task if not.
+    pub(crate) fn poll_readable(&self) -> Poll<()> {
+        match self {
+            Transport::Plain(socket) => socket.poll_readable(),
+        }
+    }
+
     /// Puts bytes back to the front of the queue.
     pub(crate) fn unrecv(&self, slice: Slice) {
         match self {
             Transport::Plain(socket) => socket.unrecv(slice),
         }
+    }
+
+    /// Whether HTTP/2 is spoken on a connection to an endpoint of which this is configured.
+    pub(crate) fn is_http2(&self, protocol: Protocol) -> bool {
+        match self {
+            Transport::Plain(_) => protocol == Protocol::Http2,
+        }
+    }
+
+    pub(crate) fn is_encrypted(&self) -> bool {
+        match self {
+            Transport::Plain(_) => false,
+        }
+    }
+
+    /// Whether what is sent may wait until the connection's task waits.
+    pub(crate) fn is_deferred(&self) -> bool {
+        match self {
+            Transport::Plain(_) => false,
+        }
+    }
+
+    /// Bytes queued and not yet taken by the kernel.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.socket().unsent_bytes()
     }
 
     pub(crate) fn has_input(&self) -> bool {
@@ -84,14 +116,6 @@ impl Transport {
 
     pub(crate) fn shutdown_write(&self) {
         self.socket().shutdown_write();
-    }
-
-    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
-        self.socket().peer_address()
-    }
-
-    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        self.socket().local_address()
     }
 
     pub(crate) fn close_lingering(self) {

@@ -318,7 +318,7 @@ fn a_refused_config_changes_nothing_and_says_why() {
     assert!(text.contains("corelane.yaml:5:") && text.contains("apq") && text.contains("`app`"), "{text}");
     assert_eq!(proxy.stat("server.config_reload_failure"), 1);
     assert_eq!(proxy.stat("server.config_version"), 1);
-    proxy.wait_for_log("config refused, version 1 stays in use");
+    proxy.wait_for_log("config refused (admin API), version 1 stays in use");
     wait_until("the reason in the log", || proxy.log.count("apq") > 0);
     body(&mut client, "/");
     assert!(proxy.get("/config_dump").text().contains("\"cluster\": \"app\""));

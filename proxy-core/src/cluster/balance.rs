@@ -102,6 +102,7 @@ fn load(endpoint: &Endpoint) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::h2::upstream::Pool;
     use crate::stats::{Block, Scope};
     use std::cell::{Cell, RefCell};
 
@@ -124,6 +125,7 @@ mod tests {
                 stats: config.stats.lane(0),
                 active: Cell::new(0),
                 idle: RefCell::default(),
+                http2: Pool::default(),
                 retired: Cell::new(false),
             })
         });

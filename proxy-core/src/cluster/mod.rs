@@ -18,6 +18,7 @@ pub(crate) use connection::Connection;
 use waiting::Waiting;
 
 use crate::fault::Fault;
+use crate::http::h2::upstream::Pool;
 use crate::snapshot;
 use crate::stats::{ClusterStat, Lane};
 
@@ -47,6 +48,7 @@ pub(crate) struct Endpoint {
     active: Cell<u32>,
     /// Idle connections, the most recently used last.
     idle: RefCell<Vec<Connection>>,
+    pub(crate) http2: Pool,
     /// No longer in the config: connections aren't kept.
     retired: Cell<bool>,
 }
@@ -93,6 +95,7 @@ impl Cluster {
                     stats: endpoint.stats.lane(self.core.id()),
                     active: Cell::new(0),
                     idle: RefCell::default(),
+                    http2: Pool::default(),
                     retired: Cell::new(false),
                 }),
             });
@@ -259,12 +262,14 @@ impl Cluster {
     /// Closes every idle connection (the core drains).
     pub(crate) fn close_idle(&self) {
         while self.evict_idle() {}
+        self.endpoints.borrow().iter().for_each(|endpoint| endpoint.http2.retire());
     }
 }
 
 impl Endpoint {
     fn retire(&self) {
         self.retired.set(true);
+        self.http2.retire();
         for connection in self.idle.take() {
             connection.cluster.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
         }

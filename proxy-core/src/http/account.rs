@@ -66,7 +66,10 @@ impl Exchange<'_> {
         }
         record.upstream = seen.upstream;
         record.upstream_name = &seen.upstream_name;
-        record.upstream_protocol = seen.upstream.map(|_| Protocol::Http11);
+        record.upstream_protocol = seen.upstream.map(|_| match self.scratch.response.version {
+            Version::Http2 => Protocol::Http2,
+            Version::Http10 | Version::Http11 => Protocol::Http11,
+        });
         record.attempts = seen.attempts;
         let input = self.scratch.request_input.bytes();
         record.downstream_remote =
@@ -122,7 +125,10 @@ impl log::Fields for LoggedFields<'_> {
     }
 
     fn trailer(&self, name: &[u8]) -> Option<&[u8]> {
-        let trailers = self.scratch.response_body.trailers()?;
+        let trailers = match &self.scratch.response_trailers {
+            Some(message) => message.trailers(),
+            None => self.scratch.response_body.trailers()?,
+        };
         find(trailers.fields, trailers.bytes, name)
     }
 }

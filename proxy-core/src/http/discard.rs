@@ -3,9 +3,7 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use codecs::http::h1::BodyPart;
-use runtime::Received;
-
+use super::body::Piece;
 use super::exchange::Exchange;
 
 /// Bytes that are worth reading to keep a connection.
@@ -22,30 +20,28 @@ impl Exchange<'_> {
         self.timer.set(until);
         let mut discarded = 0;
         while discarded < DISCARDED_BYTES_MAX {
-            let received = poll_fn(|_| match socket.poll_recv() {
-                Poll::Ready(received) => Poll::Ready(Some(received)),
-                Poll::Pending if core.now_ms() >= until || self.downstream.world.cut_off() => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            })
-            .await;
-            let Some(Received::Data(slice)) = received else { return };
-            let mut at = 0;
-            loop {
-                let Ok(event) = self.scratch.request_body.decode(&slice[at..]) else { return };
-                at += event.consumed;
-                match event.part {
-                    BodyPart::Data(_) => {}
-                    BodyPart::NeedMore => break,
-                    BodyPart::End => {
-                        socket.unrecv(slice.slice(at..slice.len()));
-                        self.seen.received_bytes += at as u64;
-                        self.request_done = true;
-                        return;
-                    }
+            match self.scratch.request_body.next(socket) {
+                Piece::Data(payload, wire) => {
+                    self.seen.received_bytes += wire;
+                    discarded += payload.len();
+                    continue;
                 }
+                Piece::End(wire) => {
+                    self.seen.received_bytes += wire;
+                    self.request_done = true;
+                    return;
+                }
+                Piece::Ended | Piece::Failed | Piece::Bad(_) => return,
+                Piece::Nothing => {}
             }
-            self.seen.received_bytes += at as u64;
-            discarded += slice.len();
+            let ready = poll_fn(|_| match socket.poll_readable() {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending if core.now_ms() >= until || self.downstream.world.cut_off() => Poll::Ready(false),
+                Poll::Pending => Poll::Pending,
+            });
+            if !ready.await {
+                return;
+            }
         }
     }
 }

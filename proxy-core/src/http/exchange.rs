@@ -7,10 +7,14 @@ use std::pin::pin;
 use std::task::Poll;
 
 use codecs::Status;
-use codecs::http::h1::{BodyDecoder, RequestOptions, parse_request_resumed};
+use codecs::http::h1::{RequestOptions, parse_request_resumed};
+use codecs::http::h2::ErrorCode;
 use codecs::http::{ErrorKind, Method, Version};
 use runtime::{Received, Slice, Timer};
 
+use super::body::Http1Body;
+use super::client::Client;
+use super::h2::{Inbound, Stream};
 use super::{Next, Scratch, route};
 use crate::fault::Fault;
 use crate::listener::{Config, Downstream};
@@ -24,6 +28,7 @@ pub(super) struct Exchange<'a> {
     pub(super) config: &'a Config,
     pub(super) http: &'a Http,
     pub(super) timer: &'a Timer,
+    pub(super) client: Client,
     pub(super) scratch: Box<Scratch>,
     pub(super) began_us: u64,
     pub(super) deadlines: Deadlines,
@@ -31,6 +36,8 @@ pub(super) struct Exchange<'a> {
     pub(super) keep_alive: bool,
     /// The request was read to its end.
     pub(super) request_done: bool,
+    /// The protocol that the client wants the connection, or the stream, to become.
+    pub(super) upgrade: Option<Box<[u8]>>,
     /// Something of a final response has been sent.
     pub(super) response_started: bool,
     pub(super) seen: Seen,
@@ -66,41 +73,96 @@ pub(super) struct Seen {
     pub(super) sent_bytes: u64,
 }
 
+/// A request on an HTTP/1 connection, whose first bytes have come.
 pub(super) async fn run(downstream: &Downstream, timer: &Timer, first: Slice, number: u64) -> Next {
     let config = downstream.listener.config();
-    let Serve::Http(http) = &config.listener.serve else { return Next::Close };
-    let world = &downstream.world;
-    let now_ms = world.core.now_ms();
-    let mut exchange = Exchange {
-        downstream,
-        config: &config,
-        http,
-        timer,
-        scratch: world.take_scratch(),
-        began_us: world.core.now_us(),
-        deadlines: Deadlines {
-            request: if http.request_timeout_ms > 0 { now_ms + http.request_timeout_ms } else { u64::MAX },
-            route: u64::MAX,
-            idle_ms: http.stream_idle_timeout_ms,
-            active: now_ms,
-        },
-        keep_alive: false,
-        request_done: false,
-        response_started: false,
-        seen: Seen::default(),
+    let Some(mut exchange) = Exchange::new(downstream, &config, timer, Client::Http1) else { return Next::Close };
+    let next = match exchange.read_head(first).await {
+        Ok(()) => exchange.answer(number).await,
+        Err(fault) => exchange.fail(fault).await,
     };
-    exchange.seen.timing.mark(Point::RequestBegin, exchange.began_us);
-    let next = exchange.whole(first, number).await;
-    exchange.account();
-    world.give_scratch(exchange.scratch);
+    exchange.end();
     next
 }
 
-impl<'a> Exchange<'a> {
-    async fn whole(&mut self, first: Slice, number: u64) -> Next {
-        if let Err(fault) = self.read_head(first).await {
-            return self.fail(fault).await;
+/// A request on a stream, whose head has come; `too_large` says that it is over a limit.
+pub(super) async fn run_stream(
+    downstream: &Downstream,
+    timer: &Timer,
+    stream: Stream,
+    too_large: Option<ErrorKind>,
+    number: u64,
+) {
+    let config = downstream.listener.config();
+    let Some(mut exchange) = Exchange::new(downstream, &config, timer, Client::Http2(stream)) else { return };
+    exchange.take_head();
+    let next = match too_large {
+        None => exchange.answer(number).await,
+        Some(kind) => exchange.fail(Fault::BadRequest(kind)).await,
+    };
+    if let Some(stream) = exchange.stream() {
+        stream.give_up_with(match next {
+            // The response is whole; what is left of the request isn't wanted (RFC 9113 8.1).
+            Next::KeepAlive | Next::Close | Next::Linger => ErrorCode::NoError,
+            Next::Reset => ErrorCode::InternalError,
+            Next::Gone => ErrorCode::Cancel,
+        });
+        if next == Next::Reset {
+            exchange.config.serve_stats.inc(HttpStat::Http2TxReset);
+            exchange.config.serve_stats.inc(HttpStat::DownstreamRqTxReset);
         }
+    }
+    exchange.end();
+}
+
+impl<'a> Exchange<'a> {
+    fn new(downstream: &'a Downstream, config: &'a Config, timer: &'a Timer, client: Client) -> Option<Exchange<'a>> {
+        let Serve::Http(http) = &config.listener.serve else { return None };
+        let world = &downstream.world;
+        let now_ms = world.core.now_ms();
+        let mut exchange = Exchange {
+            downstream,
+            config,
+            http,
+            timer,
+            client,
+            scratch: world.take_scratch(),
+            began_us: world.core.now_us(),
+            deadlines: Deadlines {
+                request: if http.request_timeout_ms > 0 { now_ms + http.request_timeout_ms } else { u64::MAX },
+                route: u64::MAX,
+                idle_ms: http.stream_idle_timeout_ms,
+                active: now_ms,
+            },
+            keep_alive: false,
+            request_done: false,
+            upgrade: None,
+            response_started: false,
+            seen: Seen::default(),
+        };
+        exchange.seen.timing.mark(Point::RequestBegin, exchange.began_us);
+        Some(exchange)
+    }
+
+    fn end(mut self) {
+        self.account();
+        self.downstream.world.give_scratch(self.scratch);
+    }
+
+    /// Takes the head that came with the stream.
+    fn take_head(&mut self) {
+        let Client::Http2(stream) = &self.client else { return };
+        let Some(Inbound::Head(mut message)) = stream.try_recv() else { return };
+        let scratch = &mut *self.scratch;
+        self.seen.request_head_bytes = message.text.len() as u64;
+        self.seen.received_bytes = message.text.len() as u64;
+        std::mem::swap(&mut scratch.request, &mut message.request);
+        scratch.request_input.exchange(&mut message.text);
+        stream.recycle(message);
+        self.seen.timing.mark(Point::RequestHeadEnd, self.began_us);
+    }
+
+    async fn answer(&mut self, number: u64) -> Next {
         self.begin(number);
         let config = self.config;
         let result = match self.route() {
@@ -176,12 +238,20 @@ impl<'a> Exchange<'a> {
     fn begin(&mut self, number: u64) {
         let stats = &self.config.serve_stats;
         stats.inc(HttpStat::DownstreamRqTotal);
-        stats.inc(HttpStat::DownstreamRqHttp1Total);
+        stats.inc(match self.client {
+            Client::Http1 => HttpStat::DownstreamRqHttp1Total,
+            Client::Http2(_) => HttpStat::DownstreamRqHttp2Total,
+        });
         stats.gauge_inc(HttpStat::DownstreamRqActive);
         let scratch = &mut *self.scratch;
         let body = scratch.request.body;
         self.request_done = body.is_empty();
-        scratch.request_body = BodyDecoder::new(body, &self.config.limits);
+        scratch.request_body = Http1Body::of_request(body, &self.config.limits);
+        if matches!(self.client, Client::Http2(_)) {
+            // The connection's task looks after age, numbers and drains.
+            self.keep_alive = true;
+            return;
+        }
         let last = self.http.requests_per_connection_max;
         let used_up = last > 0 && number >= last;
         if used_up {
@@ -199,7 +269,8 @@ impl<'a> Exchange<'a> {
     /// The route, or why there is none.
     fn route(&mut self) -> Result<&'a Route, Fault> {
         let scratch = &*self.scratch;
-        if scratch.request.method == Method::Connect && !self.http.connect {
+        let request = &scratch.request;
+        if request.method == Method::Connect && request.protocol.is_none() && !self.http.connect {
             return Err(Fault::ConnectRefused);
         }
         let found = route::find(&self.http.routes, &scratch.request, scratch.request_input.bytes());
@@ -210,6 +281,9 @@ impl<'a> Exchange<'a> {
 
     /// Ends an exchange whose response was sent whole.
     async fn complete(&mut self) -> Next {
+        if self.stream().is_some() {
+            return self.complete_stream().await;
+        }
         if !self.request_done && self.keep_alive {
             self.discard_body().await;
         }
@@ -219,6 +293,37 @@ impl<'a> Exchange<'a> {
             (false, _) => {
                 self.config.serve_stats.inc(HttpStat::DownstreamRqResponseBeforeRqComplete);
                 Next::Linger
+            }
+        }
+    }
+
+    /// Waits until the client's windows have let all of the response out.
+    async fn complete_stream(&mut self) -> Next {
+        self.deadlines.route = u64::MAX;
+        self.touch();
+        self.arm();
+        let mut unsent = usize::MAX;
+        let sent = poll_fn(|context| {
+            let Client::Http2(stream) = &self.client else { return Poll::Ready(Ok(())) };
+            if stream.poll_drained(0).is_ready() && stream.is_finished() {
+                return Poll::Ready(Ok(()));
+            }
+            let left = stream.unsent_bytes();
+            if std::mem::replace(&mut unsent, left) != left {
+                self.deadlines.active = self.downstream.world.core.now_ms();
+            }
+            if let Some(fault) = self.check() {
+                return Poll::Ready(Err(fault));
+            }
+            self.watch_client(context);
+            Poll::Pending
+        })
+        .await;
+        match sent {
+            Ok(()) => Next::KeepAlive,
+            Err(fault) => {
+                self.count_fault(fault);
+                if fault == Fault::ClientGone { Next::Gone } else { Next::Reset }
             }
         }
     }
@@ -244,7 +349,9 @@ impl<'a> Exchange<'a> {
             | Fault::Drained => {
                 self.keep_alive = false;
                 self.reply_fault(&outcome, fault);
-                return Next::Linger;
+                if self.stream().is_none() {
+                    return Next::Linger;
+                }
             }
             _ => self.reply_fault(&outcome, fault),
         }
@@ -280,7 +387,7 @@ impl<'a> Exchange<'a> {
 
     /// What has become of the client and of the time meanwhile.
     pub(super) fn check(&self) -> Option<Fault> {
-        if self.downstream.socket.error().is_some() {
+        if self.client_failed() {
             return Some(Fault::ClientGone);
         }
         if self.downstream.world.cut_off() {
@@ -313,7 +420,7 @@ impl<'a> Exchange<'a> {
             if let Some(fault) = self.check() {
                 return Poll::Ready(Err(fault));
             }
-            self.downstream.socket.watch();
+            self.watch_client(context);
             Poll::Pending
         })
         .await

@@ -1,31 +1,32 @@
 //! Sending a request on and its response back.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use codecs::Status;
-use codecs::http::h1::{BodyDecoder, BodyPart, emit, parse_response_resumed};
-use codecs::http::{BodyLength, ErrorKind, Method};
+use codecs::http::h1::{emit, parse_response_resumed};
+use codecs::http::{BodyLength, ErrorKind};
 use runtime::{Received, Slice};
 
+use super::body::{Http1Body, Piece};
+use super::client::Client;
 use super::exchange::Exchange;
+use super::h2::{Failure, Inbound};
 use super::headers;
-use crate::cluster::{CONNECT_ATTEMPTS_MAX, Cluster, Connection, Endpoint};
+use super::upstream::Upstream;
+use crate::cluster::{Cluster, Connection, Endpoint};
 use crate::fault::Fault;
 use crate::listener::head_limits;
 use crate::log::Point;
-use crate::relay::{self, End, QUEUED_BYTES_MAX};
+use crate::relay::{self, End, Pipe, QUEUED_BYTES_MAX};
 use crate::snapshot::{Forward, Route};
 use crate::stats::{ClusterStat, EndpointStat, HttpStat};
-use crate::tcp::proxy_header;
-use crate::transport::Transport;
 
 /// How far a try has come.
 struct Try<'r> {
     route: &'r Route,
-    connection: Connection,
+    upstream: Upstream,
     head_done: bool,
     response_done: bool,
     /// Body bytes of the request that have left: then it can't be sent again.
@@ -76,12 +77,12 @@ impl Exchange<'_> {
         self.arm();
         let mut again = false;
         loop {
-            let connection = self.lease(cluster, again).await?;
-            let endpoint = connection.endpoint.clone();
+            let upstream = self.lease(cluster, again).await?;
+            let endpoint = upstream.endpoint().clone();
             let active = Active::new(&endpoint);
-            let result = match self.scratch.request.method {
-                Method::Connect => return self.connect_tunnel(connection).await,
-                _ => self.attempt(route, forward, connection).await,
+            let result = match upstream {
+                Upstream::Http1(connection) if self.is_plain_connect() => return self.connect_tunnel(connection).await,
+                upstream => self.attempt(route, forward, upstream).await,
             };
             drop(active);
             match result {
@@ -92,7 +93,7 @@ impl Exchange<'_> {
                     return Ok(());
                 }
                 // The endpoint closed a kept connection just as the request went out: it hasn't seen the request, and
-                // this method may be sent twice anyway.
+                // this method may be sent twice anyway. Or it said that it hasn't processed the stream.
                 Err((fault, true)) if !again && fault == Fault::UpstreamClosed => {
                     again = true;
                     cluster.stats.inc(ClusterStat::UpstreamRqRetry);
@@ -117,59 +118,14 @@ impl Exchange<'_> {
         }
     }
 
-    /// A connection to an endpoint: a kept one, or a fresh one from up to three endpoints.
-    async fn lease(&mut self, cluster: &Rc<Cluster>, fresh: bool) -> Result<Connection, Fault> {
-        let mut except = None;
-        let pooled =
-            !fresh && cluster.config().proxy_protocol.is_none() && self.scratch.request.method != Method::Connect;
-        for attempt in 1.. {
-            let endpoint = cluster.pick(except)?;
-            self.seen.attempts += 1;
-            if self.seen.upstream != Some(endpoint.address) {
-                self.seen.upstream = Some(endpoint.address);
-                if !self.http.access_logs.is_empty() {
-                    self.seen.upstream_name.clone_from(&endpoint.config.borrow().name);
-                }
-            }
-            if pooled && let Some(connection) = cluster.kept(&endpoint) {
-                return Ok(connection);
-            }
-            let now_us = self.downstream.world.core.now_us();
-            self.seen.timing.mark(Point::UpstreamConnectBegin, now_us);
-            match self.guarded(cluster.connect(&endpoint, pooled)).await {
-                Ok(connection) => {
-                    if !connection.reused {
-                        self.seen.timing.mark(Point::UpstreamConnectEnd, now_us + connection.connect_us);
-                        cluster.stats.inc(ClusterStat::UpstreamCxHttp1Total);
-                    }
-                    if let Some(version) = cluster.config().proxy_protocol {
-                        connection.socket.send(&proxy_header(version, self.downstream));
-                    }
-                    return Ok(connection);
-                }
-                Err(Fault::ConnectFailed | Fault::ConnectTimeout) if attempt < CONNECT_ATTEMPTS_MAX => {
-                    except = Some(endpoint.address);
-                }
-                Err(fault) => {
-                    count_fault(cluster, fault);
-                    return Err(fault);
-                }
-            }
-        }
-        Err(Fault::ConnectFailed)
-    }
-
     /// Sends the request on one connection. The error says whether the same request may be sent once more.
-    async fn attempt(
-        &mut self,
-        route: &Route,
-        forward: &Forward,
-        mut connection: Connection,
-    ) -> Result<(), (Fault, bool)> {
-        let cluster = connection.cluster.clone();
+    async fn attempt(&mut self, route: &Route, forward: &Forward, mut upstream: Upstream) -> Result<(), (Fault, bool)> {
+        let cluster = upstream.cluster().clone();
         cluster.stats.inc(ClusterStat::UpstreamRqTotal);
-        connection.requests += 1;
-        connection.socket.send(&self.scratch.upstream_head);
+        if let Upstream::Http1(connection) = &mut upstream {
+            connection.requests += 1;
+            connection.socket.send(&self.scratch.upstream_head);
+        }
         let sent_us = self.downstream.world.core.now_us();
         self.seen.timing.mark(Point::UpstreamSendBegin, sent_us);
         let mut attempt = Try {
@@ -182,58 +138,72 @@ impl Exchange<'_> {
             sent_us,
             up_bytes: self.scratch.upstream_head.len() as u64,
             down_bytes: 0,
-            connection,
+            upstream,
         };
-        let result = poll_fn(|_| self.poll_attempt(&mut attempt, forward)).await;
+        let result = poll_fn(|context| self.poll_attempt(&mut attempt, forward, context)).await;
         cluster.stats.add(ClusterStat::UpstreamCxTxBytesTotal, attempt.up_bytes);
-        cluster.stats.add(ClusterStat::UpstreamCxRxBytesTotal, attempt.down_bytes);
+        if matches!(attempt.upstream, Upstream::Http1(_)) {
+            cluster.stats.add(ClusterStat::UpstreamCxRxBytesTotal, attempt.down_bytes);
+        }
         match result {
             Ok(()) if self.scratch.response.tunnel => {
-                self.tunnel(attempt.connection).await.map_err(|fault| (fault, false))
+                self.tunnel(attempt.upstream).await.map_err(|fault| (fault, false))
             }
             Ok(()) => {
                 self.finish_attempt(attempt);
                 Ok(())
             }
             Err(fault) => {
-                let unseen = attempt.connection.reused && !attempt.body_sent && !self.response_started;
-                let again = unseen && self.scratch.request.method.is_idempotent() && attempt.down_bytes == 0;
-                if matches!(fault, Fault::UpstreamClosed | Fault::ResponseCutOff) {
-                    attempt.connection.mark_remote();
-                    cluster.stats.inc(ClusterStat::UpstreamCxDestroyRemoteWithActiveRq);
-                } else {
-                    cluster.stats.inc(ClusterStat::UpstreamCxDestroyLocalWithActiveRq);
-                }
-                cluster.stats.inc(ClusterStat::UpstreamCxDestroyWithActiveRq);
-                // What is still queued (a body's beginning) must not look like a complete request.
-                attempt.connection.reset();
+                let again = self.may_repeat(&attempt);
+                give_up(attempt.upstream, fault);
                 Err((fault, again))
             }
         }
     }
 
+    /// Whether the endpoint can't have acted on a request that failed: then it may be sent once more.
+    fn may_repeat(&self, attempt: &Try<'_>) -> bool {
+        if attempt.body_sent || self.response_started || attempt.down_bytes > 0 {
+            return false;
+        }
+        match &attempt.upstream {
+            Upstream::Http1(connection) => connection.reused && self.scratch.request.method.is_idempotent(),
+            Upstream::Http2(call) => match call.stream.failure() {
+                Some(Failure::Refused) => true,
+                Some(Failure::Gone) => call.reused && self.scratch.request.method.is_idempotent(),
+                Some(Failure::Reset(_)) | None => false,
+            },
+        }
+    }
+
     fn finish_attempt(&mut self, attempt: Try<'_>) {
         let world = &self.downstream.world;
-        let cluster = attempt.connection.cluster.clone();
+        let cluster = attempt.upstream.cluster().clone();
         let took_us = world.core.now_us() - attempt.sent_us;
         cluster.stats.observe_us(ClusterStat::UpstreamRqTime, took_us);
         cluster.stats.inc(ClusterStat::UpstreamRqCompleted);
         cluster.stats.status(self.seen.status);
-        attempt.connection.endpoint.stats.inc(match self.seen.status {
+        attempt.upstream.endpoint().stats.inc(match self.seen.status {
             500.. => EndpointStat::RqError,
             _ => EndpointStat::RqSuccess,
         });
         self.seen.timing.mark(Point::UpstreamReceiveEnd, world.core.now_us());
+        let Upstream::Http1(connection) = attempt.upstream else { return };
         let reusable = self.scratch.response.keep_alive
             && self.request_done
             && self.scratch.response.body != BodyLength::UntilClose
             && cluster.config().proxy_protocol.is_none();
         if reusable && !world.draining() {
-            cluster.keep(attempt.connection);
+            cluster.keep(connection);
         }
     }
 
-    fn poll_attempt(&mut self, attempt: &mut Try<'_>, forward: &Forward) -> Poll<Result<(), Fault>> {
+    fn poll_attempt(
+        &mut self,
+        attempt: &mut Try<'_>,
+        forward: &Forward,
+        context: &Context<'_>,
+    ) -> Poll<Result<(), Fault>> {
         if !self.request_done
             && let Err(fault) = self.upload(attempt, forward)
         {
@@ -248,83 +218,145 @@ impl Exchange<'_> {
         if let Some(fault) = self.check() {
             return Poll::Ready(Err(fault));
         }
-        self.downstream.socket.watch();
-        attempt.connection.socket.watch();
+        self.watch_client(context);
+        attempt.upstream.watch(context);
         Poll::Pending
     }
 
     /// Passes on what has arrived of the request's body.
     fn upload(&mut self, attempt: &mut Try<'_>, forward: &Forward) -> Result<(), Fault> {
-        let (down, up) = (&self.downstream.socket, &attempt.connection.socket);
         loop {
             // An endpoint that fails or answers early is the download's business.
-            match up.poll_drained(QUEUED_BYTES_MAX) {
+            match attempt.upstream.poll_drained(QUEUED_BYTES_MAX) {
                 Poll::Pending => {
-                    let cluster = &attempt.connection.cluster;
-                    cluster.stats.inc(ClusterStat::UpstreamFlowControlBackedUpTotal);
+                    attempt.upstream.cluster().stats.inc(ClusterStat::UpstreamFlowControlBackedUpTotal);
                     return Ok(());
                 }
-                Poll::Ready(Err(_)) => return Ok(()),
+                Poll::Ready(Err(())) => return Ok(()),
                 Poll::Ready(Ok(())) => {}
             }
-            let slice = match down.try_recv() {
-                None => return Ok(()),
-                Some(Received::Data(slice)) => slice,
-                Some(Received::End | Received::Failed(_)) => return Err(Fault::ClientGone),
-            };
-            let sent = pass_on(&mut self.scratch.request_body, &slice, attempt.chunked_up, &mut self.scratch.out, up)
-                .map_err(Fault::BadRequest)?;
-            attempt.body_sent = true;
-            self.seen.received_bytes += sent.consumed as u64;
-            self.seen.request_body_bytes += sent.payload;
-            attempt.up_bytes += sent.wire;
-            self.deadlines.active = self.downstream.world.core.now_ms();
-            if sent.end {
-                down.unrecv(slice.slice(sent.consumed..slice.len()));
-                self.request_done = true;
-                let now_us = self.downstream.world.core.now_us();
-                self.seen.timing.mark(Point::RequestEnd, now_us);
-                self.seen.timing.mark(Point::UpstreamSendEnd, now_us);
-                self.start_route_timeout(forward);
-                self.arm();
-                return Ok(());
+            match self.next_of_request() {
+                Piece::Nothing => return Ok(()),
+                Piece::Ended | Piece::Failed => return Err(Fault::ClientGone),
+                Piece::Bad(kind) => return Err(Fault::BadRequest(kind)),
+                Piece::Data(payload, wire) => {
+                    attempt.body_sent = true;
+                    self.seen.received_bytes += wire;
+                    self.seen.request_body_bytes += payload.len() as u64;
+                    self.touch();
+                    attempt.up_bytes += attempt.upstream.send_up(payload, attempt.chunked_up, &mut self.scratch.out);
+                }
+                Piece::End(wire) => {
+                    self.seen.received_bytes += wire;
+                    self.touch();
+                    self.end_of_request(attempt, forward);
+                    return Ok(());
+                }
             }
         }
+    }
+
+    fn end_of_request(&mut self, attempt: &mut Try<'_>, forward: &Forward) {
+        let scratch = &mut *self.scratch;
+        let trailers = match &scratch.request_trailers {
+            Some(message) => Some(message.trailers()),
+            None => scratch.request_body.trailers(),
+        };
+        attempt.up_bytes += attempt.upstream.end_up(trailers, attempt.chunked_up, &mut scratch.out);
+        self.request_done = true;
+        let now_us = self.downstream.world.core.now_us();
+        self.seen.timing.mark(Point::RequestEnd, now_us);
+        self.seen.timing.mark(Point::UpstreamSendEnd, now_us);
+        self.start_route_timeout(forward);
+        self.arm();
     }
 
     /// Passes down what has arrived of the response.
     fn download(&mut self, attempt: &mut Try<'_>) -> Result<(), Fault> {
         while !attempt.response_done {
             if attempt.head_done {
-                match self.downstream.socket.poll_drained(QUEUED_BYTES_MAX) {
-                    Poll::Pending => {
-                        let cluster = &attempt.connection.cluster;
+                match self.poll_client_drained(QUEUED_BYTES_MAX) {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let cluster = attempt.upstream.cluster();
                         cluster.stats.inc(ClusterStat::UpstreamFlowControlPausedReadingTotal);
                         return Ok(());
                     }
-                    Poll::Ready(Err(_)) => return Err(Fault::ClientGone),
-                    Poll::Ready(Ok(())) => {}
+                    Err(()) => return Err(Fault::ClientGone),
                 }
             }
-            let Some(received) = attempt.connection.socket.try_recv() else { return Ok(()) };
+            let moved = match (&attempt.upstream, attempt.head_done) {
+                (Upstream::Http1(_), false) => self.download_http1_head(attempt)?,
+                (Upstream::Http2(_), false) => self.download_http2_head(attempt)?,
+                (_, true) => self.download_body(attempt)?,
+            };
+            if !moved {
+                return Ok(());
+            }
             self.touch();
-            match received {
-                Received::Data(slice) if attempt.head_done => self.download_body(attempt, &slice)?,
-                Received::Data(slice) => self.download_head(attempt, slice)?,
-                Received::End if attempt.head_done && self.scratch.response_body.on_eof().is_ok() => {
-                    self.end_of_response(attempt);
-                }
-                Received::End | Received::Failed(_) if attempt.head_done => {
-                    attempt.connection.cluster.stats.inc(ClusterStat::UpstreamRqBodyIncomplete);
-                    return Err(Fault::ResponseCutOff);
-                }
-                Received::End | Received::Failed(_) => return Err(Fault::UpstreamClosed),
-            }
         }
         Ok(())
     }
 
+    /// Passes down the next piece of the response's body; false if there is none.
+    fn download_body(&mut self, attempt: &mut Try<'_>) -> Result<bool, Fault> {
+        let scratch = &mut *self.scratch;
+        match attempt.upstream.next_of_response(&mut scratch.response_body, &mut scratch.response_trailers) {
+            Piece::Nothing => return Ok(false),
+            Piece::Data(payload, wire) => {
+                attempt.down_bytes += wire;
+                self.seen.response_body_bytes += payload.len() as u64;
+                self.seen.sent_bytes += self.send_down(payload, attempt.chunked_down);
+            }
+            Piece::End(wire) => {
+                attempt.down_bytes += wire;
+                self.end_of_response(attempt);
+            }
+            Piece::Ended if self.scratch.response_body.ends_with_connection() => self.end_of_response(attempt),
+            Piece::Ended | Piece::Failed => {
+                attempt.upstream.cluster().stats.inc(ClusterStat::UpstreamRqBodyIncomplete);
+                return Err(Fault::ResponseCutOff);
+            }
+            Piece::Bad(_) => return Err(Fault::ResponseCutOff),
+        }
+        Ok(true)
+    }
+
+    /// Takes the head of a response, or an interim one, from a stream; false if there is none yet.
+    fn download_http2_head(&mut self, attempt: &mut Try<'_>) -> Result<bool, Fault> {
+        let Upstream::Http2(call) = &attempt.upstream else { return Ok(false) };
+        let (mut message, interim) = match call.stream.try_recv() {
+            None => return Ok(false),
+            Some(Inbound::Head(message)) => (message, false),
+            Some(Inbound::Interim(message)) => (message, true),
+            Some(_) => return Err(Fault::UpstreamClosed),
+        };
+        self.seen.timing.mark(Point::UpstreamReceiveBegin, self.downstream.world.core.now_us());
+        let scratch = &mut *self.scratch;
+        attempt.down_bytes += message.text.len() as u64;
+        std::mem::swap(&mut scratch.response, &mut message.response);
+        scratch.response_input.exchange(&mut message.text);
+        call.stream.recycle(message);
+        if interim {
+            self.pass_interim();
+            self.scratch.response_input.clear();
+            return Ok(true);
+        }
+        self.begin_response(attempt)?;
+        Ok(true)
+    }
+
+    fn download_http1_head(&mut self, attempt: &mut Try<'_>) -> Result<bool, Fault> {
+        let Upstream::Http1(connection) = &attempt.upstream else { return Ok(false) };
+        match connection.socket.try_recv() {
+            None => Ok(false),
+            Some(Received::Data(slice)) => self.download_head(attempt, slice).map(|()| true),
+            Some(Received::End | Received::Failed(_)) => Err(Fault::UpstreamClosed),
+        }
+    }
+
     fn download_head(&mut self, attempt: &mut Try<'_>, slice: Slice) -> Result<(), Fault> {
+        let Upstream::Http1(connection) = &attempt.upstream else { return Ok(()) };
         let world = &self.downstream.world;
         if attempt.down_bytes == 0 {
             self.seen.timing.mark(Point::UpstreamReceiveBegin, world.core.now_us());
@@ -333,7 +365,7 @@ impl Exchange<'_> {
         let scratch = &mut *self.scratch;
         attempt.down_bytes += slice.len() as u64;
         scratch.response_input.add(slice);
-        let limits = head_limits(&attempt.connection.cluster.config().limits);
+        let limits = head_limits(&connection.cluster.config().limits);
         let parsed = parse_response_resumed(
             scratch.response_input.bytes(),
             &limits,
@@ -350,7 +382,7 @@ impl Exchange<'_> {
             Err(error) => return Err(Fault::BadResponse(error.kind)),
         };
         let rest = scratch.response_input.bytes().len() - consumed;
-        scratch.response_input.finish(consumed, &attempt.connection.socket);
+        scratch.response_input.finish(consumed, &connection.socket);
         attempt.down_bytes -= rest as u64;
         if scratch.response.is_interim() {
             self.pass_interim();
@@ -358,11 +390,16 @@ impl Exchange<'_> {
             self.scratch.scanner = Default::default();
             return Ok(());
         }
-        if scratch.response.tunnel && scratch.request.upgrade.is_none() {
+        scratch.response_body = Http1Body::of_response(scratch.response.body, &limits);
+        self.begin_response(attempt)
+    }
+
+    /// The final head is there: passes it down.
+    fn begin_response(&mut self, attempt: &mut Try<'_>) -> Result<(), Fault> {
+        if self.scratch.response.tunnel && self.upgrade.is_none() {
             return Err(Fault::BadResponse(ErrorKind::InvalidStatusLine));
         }
-        scratch.response_body = BodyDecoder::for_response(scratch.response.body, &limits);
-        self.seen.status = scratch.response.status;
+        self.seen.status = self.scratch.response.status;
         self.seen.details = "via_upstream";
         attempt.head_done = true;
         attempt.chunked_down = headers::emit_response(self, attempt.route);
@@ -385,6 +422,12 @@ impl Exchange<'_> {
         let scratch = &mut *self.scratch;
         let input = scratch.response_input.bytes();
         scratch.out.clear();
+        if let Client::Http2(stream) = &self.client {
+            // Expectations are met by windows; whoever asked for 100 gets it all the same.
+            scratch.response.copy_fields(&mut scratch.out, input, codecs::http::FieldSet::EMPTY);
+            self.seen.sent_bytes += scratch.out.len() as u64;
+            return stream.send_response(scratch.response.status, &scratch.out, false);
+        }
         emit::status_line(&mut scratch.out, scratch.response.status, scratch.response.reason.of(input));
         scratch.response.copy_fields(&mut scratch.out, input, codecs::http::FieldSet::EMPTY);
         emit::end_of_head(&mut scratch.out);
@@ -392,43 +435,25 @@ impl Exchange<'_> {
         self.downstream.socket.send(&scratch.out);
     }
 
-    fn download_body(&mut self, attempt: &mut Try<'_>, slice: &Slice) -> Result<(), Fault> {
-        let scratch = &mut *self.scratch;
-        let down = &self.downstream.socket;
-        let sent = pass_on(&mut scratch.response_body, slice, attempt.chunked_down, &mut scratch.out, down);
-        let sent = sent.map_err(|_| Fault::ResponseCutOff)?;
-        attempt.down_bytes += sent.consumed as u64;
-        self.seen.response_body_bytes += sent.payload;
-        self.seen.sent_bytes += sent.wire;
-        if sent.end {
-            attempt.connection.socket.unrecv(slice.slice(sent.consumed..slice.len()));
-            attempt.response_done = true;
-        }
-        Ok(())
-    }
-
-    /// The response ended with its head, or with the connection.
+    /// The response ended with its head, its last byte, or the connection.
     fn end_of_response(&mut self, attempt: &mut Try<'_>) {
-        if attempt.chunked_down {
-            let out = &mut self.scratch.out;
-            out.clear();
-            emit::last_chunk(out, None);
-            self.seen.sent_bytes += out.len() as u64;
-            self.downstream.socket.send(out);
-        }
+        self.end_down(attempt.chunked_down);
         attempt.response_done = true;
     }
 
     /// The connection is no longer HTTP: bytes both ways until both sides have ended. A reset stays a reset on the other
     /// side, or a transfer that broke off would look complete.
-    async fn tunnel(&mut self, mut upstream: Connection) -> Result<(), Fault> {
+    async fn tunnel(&mut self, upstream: Upstream) -> Result<(), Fault> {
         let world = &self.downstream.world;
         let stats = &self.config.serve_stats;
         stats.inc(HttpStat::DownstreamCxUpgradesTotal);
         stats.gauge_inc(HttpStat::DownstreamCxUpgradesActive);
         let idle_ms = self.http.idle_timeout_ms;
-        let relayed =
-            relay::relay(&world.core, &self.downstream.socket, &upstream.socket, idle_ms, || world.cut_off()).await;
+        let client = match &self.client {
+            Client::Http1 => Pipe::Transport(&self.downstream.socket),
+            Client::Http2(stream) => Pipe::Stream(stream),
+        };
+        let relayed = relay::relay(&world.core, &client, &upstream.pipe(), idle_ms, || world.cut_off()).await;
         stats.gauge_dec(HttpStat::DownstreamCxUpgradesActive);
         self.seen.request_body_bytes += relayed.up_bytes;
         self.seen.response_body_bytes += relayed.down_bytes;
@@ -438,7 +463,9 @@ impl Exchange<'_> {
         match relayed.end {
             End::Complete | End::Idle | End::CutOff => Ok(()),
             End::UpstreamFailed => {
-                upstream.mark_remote();
+                if let Upstream::Http1(mut connection) = upstream {
+                    connection.mark_remote();
+                }
                 Err(Fault::ResponseCutOff)
             }
             End::ClientFailed => {
@@ -450,78 +477,44 @@ impl Exchange<'_> {
 
     /// CONNECT: the endpoint is the other end of the tunnel.
     async fn connect_tunnel(&mut self, connection: Connection) -> Result<(), Fault> {
-        let out = &mut self.scratch.out;
-        out.clear();
-        emit::status_line(out, 200, b"OK");
-        emit::end_of_head(out);
-        self.seen.sent_bytes += out.len() as u64;
-        self.downstream.socket.send(out);
-        self.response_started = true;
-        self.seen.status = 200;
-        self.tunnel(connection).await
-    }
-}
-
-struct Passed {
-    consumed: usize,
-    payload: u64,
-    wire: u64,
-    end: bool,
-}
-
-/// Decodes a slice of a body and queues its payload at `to`, in chunks of its own if asked.
-fn pass_on(
-    decoder: &mut BodyDecoder,
-    slice: &Slice,
-    chunked: bool,
-    out: &mut Vec<u8>,
-    to: &Transport,
-) -> Result<Passed, ErrorKind> {
-    let mut passed = Passed { consumed: 0, payload: 0, wire: 0, end: false };
-    let wire = Cell::new(0u64);
-    let send = |bytes: &[u8]| {
-        wire.set(wire.get() + bytes.len() as u64);
-        to.send(bytes);
-    };
-    loop {
-        let event = decoder.decode(&slice[passed.consumed..]).map_err(|error| error.kind)?;
-        match event.part {
-            BodyPart::Data(range) => {
-                let len = range.len() as u64;
-                passed.payload += len;
-                if chunked {
-                    out.clear();
-                    emit::chunk_head(out, len);
-                    send(out);
-                }
-                wire.set(wire.get() + len);
-                to.send_slice(slice.slice(passed.consumed + range.start..passed.consumed + range.end));
-                if chunked {
-                    send(b"\r\n");
-                }
-            }
-            BodyPart::NeedMore => {
-                passed.consumed += event.consumed;
-                break;
-            }
-            BodyPart::End => {
-                passed.end = true;
-                passed.consumed += event.consumed;
-                if chunked {
-                    out.clear();
-                    emit::last_chunk(out, decoder.trailers());
-                    send(out);
-                }
-                break;
+        match &self.client {
+            Client::Http2(stream) => stream.send_response(200, b"", false),
+            Client::Http1 => {
+                let out = &mut self.scratch.out;
+                out.clear();
+                emit::status_line(out, 200, b"OK");
+                emit::end_of_head(out);
+                self.seen.sent_bytes += out.len() as u64;
+                self.downstream.socket.send(out);
             }
         }
-        passed.consumed += event.consumed;
+        self.response_started = true;
+        self.seen.status = 200;
+        self.tunnel(Upstream::Http1(connection)).await
     }
-    passed.wire = wire.get();
-    Ok(passed)
 }
 
-fn count_fault(cluster: &Cluster, fault: Fault) {
+/// Ends a try that failed.
+fn give_up(mut upstream: Upstream, fault: Fault) {
+    let stats = &upstream.cluster().stats;
+    let by_remote = matches!(fault, Fault::UpstreamClosed | Fault::ResponseCutOff);
+    if matches!(upstream, Upstream::Http1(_)) {
+        stats.inc(ClusterStat::UpstreamCxDestroyWithActiveRq);
+        stats.inc(match by_remote {
+            true => ClusterStat::UpstreamCxDestroyRemoteWithActiveRq,
+            false => ClusterStat::UpstreamCxDestroyLocalWithActiveRq,
+        });
+    }
+    if let Upstream::Http1(connection) = &mut upstream
+        && by_remote
+    {
+        connection.mark_remote();
+    }
+    // What is still queued (a body's beginning) must not look like a complete request.
+    upstream.reset();
+}
+
+pub(super) fn count_fault(cluster: &Cluster, fault: Fault) {
     let stats = &cluster.stats;
     match fault {
         Fault::ResponseTimeout => stats.inc(ClusterStat::UpstreamRqTimeout),

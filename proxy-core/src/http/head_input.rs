@@ -52,6 +52,13 @@ impl HeadInput {
         }
     }
 
+    /// Takes over the text of a head that was decoded elsewhere, in exchange for the memory of this one.
+    pub(crate) fn exchange(&mut self, text: &mut Vec<u8>) {
+        self.slice = None;
+        self.gathering = true;
+        std::mem::swap(&mut self.gathered, text);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.slice = None;
         self.gathering = false;

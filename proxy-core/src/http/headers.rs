@@ -4,22 +4,28 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use codecs::http::h1::emit;
-use codecs::http::{BodyLength, Field, FieldId, FieldSet, RequestHead, Span};
+use codecs::http::{BodyLength, Field, FieldId, FieldSet, RequestHead, ResponseHead, Version};
+use codecs::websocket;
 
+use super::client::Client;
 use super::exchange::Exchange;
+use crate::core::World;
 use crate::fault::Fault;
-use crate::snapshot::{Forward, Forwarding, HeaderEdits, PathMatch, Route};
+use crate::snapshot::{Forward, Forwarding, HeaderEdits, Http, PathMatch, Route};
 use crate::stats::HttpStat;
+
+const WEBSOCKET: &[u8] = b"websocket";
 
 /// Puts together the request head for the endpoint in `scratch.upstream_head`.
 pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: &Forward) -> Result<(), Fault> {
-    let upgrade = wanted_upgrade(exchange)?;
+    exchange.upgrade = wanted_upgrade(exchange)?;
+    let upgrade = exchange.upgrade.as_deref();
     let (downstream, forwarding) = (exchange.downstream, &exchange.http.forwarding);
     let scratch = &mut *exchange.scratch;
     let (head, input) = (&scratch.request, scratch.request_input.bytes());
     let out = &mut scratch.upstream_head;
     out.clear();
-    emit_request_line(out, head, input, route, forward);
+    emit_request_line(out, head, input, upgrade.is_some(), route, forward);
     let added = Added::new(head, forwarding);
     let mut drop = added.drop;
     let host = host(head, input, forward);
@@ -47,31 +53,47 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
         emit_via(out, head.version, name);
     }
     add_edits(out, &route.request_headers);
-    if head.body == BodyLength::Chunked {
+    if head.body == BodyLength::Chunked && upgrade.is_none() {
         emit::transfer_encoding_chunked(out);
     }
     if let Some(upgrade) = upgrade {
         out.extend_from_slice(b"connection: Upgrade\r\n");
-        emit::field(out, b"upgrade", upgrade.of(input));
+        emit::field(out, b"upgrade", upgrade);
+        // Over HTTP/2 there is no key (RFC 8441 5): an endpoint on HTTP/1.1 gets one of ours.
+        if head.protocol.is_some() && upgrade.eq_ignore_ascii_case(WEBSOCKET) {
+            let key = websocket::key([downstream.world.core.random(), downstream.world.core.random()]);
+            emit::field(out, b"sec-websocket-key", &key);
+        }
     }
     emit::end_of_head(out);
     Ok(())
 }
 
-/// The upgrade to ask the endpoint for; a fault if this listener doesn't allow it.
-fn wanted_upgrade(exchange: &Exchange<'_>) -> Result<Option<Span>, Fault> {
-    let Some(upgrade) = exchange.scratch.request.upgrade else { return Ok(None) };
+/// The protocol to ask the endpoint for, as the client wrote it: in `Upgrade`, or in an extended CONNECT. A fault if this
+/// listener doesn't allow it.
+fn wanted_upgrade(exchange: &Exchange<'_>) -> Result<Option<Box<[u8]>>, Fault> {
+    let request = &exchange.scratch.request;
+    let Some(upgrade) = request.upgrade.or(request.protocol) else { return Ok(None) };
     let wanted = upgrade.of(exchange.scratch.request_input.bytes());
     // "Upgrade: h2c" offers something that may be ignored (RFC 9113 removed it): it is, not refused.
-    if wanted.eq_ignore_ascii_case(b"h2c") {
+    if wanted.eq_ignore_ascii_case(b"h2c") && request.protocol.is_none() {
         return Ok(None);
     }
     let allowed = exchange.http.upgrades.iter().any(|allowed| wanted.eq_ignore_ascii_case(allowed.as_bytes()));
-    if allowed { Ok(Some(upgrade)) } else { Err(Fault::UpgradeRefused) }
+    if allowed { Ok(Some(Box::from(wanted))) } else { Err(Fault::UpgradeRefused) }
 }
 
-fn emit_request_line(out: &mut Vec<u8>, head: &RequestHead, input: &[u8], route: &Route, forward: &Forward) {
-    let (method, path) = (head.method_span.of(input), head.path.of(input));
+fn emit_request_line(
+    out: &mut Vec<u8>,
+    head: &RequestHead,
+    input: &[u8],
+    is_upgrade: bool,
+    route: &Route,
+    forward: &Forward,
+) {
+    // An extended CONNECT is what HTTP/2 has for a GET that upgrades (RFC 8441 5).
+    let method = if is_upgrade { b"GET" } else { head.method_span.of(input) };
+    let path = head.path.of(input);
     // OPTIONS * asks about the whole server: there is no path to rewrite.
     let Some(rewrite) = forward.prefix_rewrite.as_ref().filter(|_| path.starts_with(b"/")) else {
         return emit::request_line(out, method, path);
@@ -222,6 +244,10 @@ pub(super) fn add_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
 
 /// Sends the response head down; says whether the body follows in chunks of our own.
 pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool {
+    if exchange.stream().is_some() {
+        emit_stream_response(exchange, route);
+        return false;
+    }
     let world = &exchange.downstream.world;
     let old_client = exchange.old_client();
     let scratch = &mut *exchange.scratch;
@@ -238,25 +264,22 @@ pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool 
     }
     let out = &mut scratch.out;
     out.clear();
-    emit::status_line(out, head.status, head.reason.of(input));
-    let server = exchange.http.server_name.as_deref();
-    let drop = if server.is_some() { FieldSet::of(&[FieldId::Server]) } else { FieldSet::EMPTY };
-    copy_edited(out, input, &head.fields, head.fields_end, drop, &route.response_headers);
-    if let Some(server) = server {
-        emit::field(out, b"server", server.as_bytes());
-    }
-    if head.field(FieldId::Date).is_none() {
-        world.emit_date(out);
-    }
-    if let Some(name) = &exchange.http.forwarding.via {
-        emit_via(out, head.version, name);
-    }
-    add_edits(out, &route.response_headers);
+    // A tunnel through HTTP/2 begins with 200 there (RFC 8441 5.1).
+    let status = if head.tunnel { 101 } else { head.status };
+    emit::status_line(out, status, if status == head.status { head.reason.of(input) } else { b"" });
+    emit_response_fields(out, head, input, exchange.http, world, route, FieldSet::EMPTY);
     if head.tunnel {
-        if let Some(upgrade) = head.upgrade {
-            out.extend_from_slice(b"connection: Upgrade\r\n");
-            emit::field(out, b"upgrade", upgrade.of(input));
+        out.extend_from_slice(b"connection: Upgrade\r\n");
+        let upgrade = head.upgrade.map(|upgrade| upgrade.of(input));
+        emit::field(out, b"upgrade", upgrade.or(exchange.upgrade.as_deref()).unwrap_or_default());
+        let request = &scratch.request;
+        if head.version == Version::Http2
+            && let Some(key) = request.field(FieldId::SecWebsocketKey)
+        {
+            let accept = websocket::accept(key.value.of(scratch.request_input.bytes()));
+            emit::field(out, b"sec-websocket-accept", &accept);
         }
+        exchange.seen.status = status;
     } else {
         if chunked {
             emit::transfer_encoding_chunked(out);
@@ -269,6 +292,52 @@ pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool 
     exchange.seen.sent_bytes += out.len() as u64;
     exchange.downstream.socket.send(out);
     chunked
+}
+
+/// The fields of a response that don't belong to one version of HTTP.
+fn emit_response_fields(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    input: &[u8],
+    http: &Http,
+    world: &World,
+    route: &Route,
+    mut drop: FieldSet,
+) {
+    let server = http.server_name.as_deref();
+    if server.is_some() {
+        drop = drop.with(FieldId::Server);
+    }
+    copy_edited(out, input, &head.fields, head.fields_end, drop, &route.response_headers);
+    if let Some(server) = server {
+        emit::field(out, b"server", server.as_bytes());
+    }
+    if head.field(FieldId::Date).is_none() {
+        world.emit_date(out);
+    }
+    if let Some(name) = &http.forwarding.via {
+        emit_via(out, head.version, name);
+    }
+    add_edits(out, &route.response_headers);
+}
+
+/// Sends the response head down a stream.
+fn emit_stream_response(exchange: &mut Exchange<'_>, route: &Route) {
+    let world = &exchange.downstream.world;
+    let scratch = &mut *exchange.scratch;
+    let (head, input) = (&scratch.response, scratch.response_input.bytes());
+    let drop = if head.tunnel { FieldSet::of(&[FieldId::SecWebsocketAccept]) } else { FieldSet::EMPTY };
+    scratch.out.clear();
+    emit_response_fields(&mut scratch.out, head, input, exchange.http, world, route, drop);
+    let status = if head.tunnel { 200 } else { head.status };
+    let ended = head.body.is_empty() && !head.tunnel;
+    exchange.response_started = true;
+    exchange.seen.status = status;
+    exchange.seen.response_head_bytes = scratch.out.len() as u64;
+    exchange.seen.sent_bytes += scratch.out.len() as u64;
+    if let Client::Http2(stream) = &exchange.client {
+        stream.send_response(status, &scratch.out, ended);
+    }
 }
 
 /// Says what isn't the default of the client's version.

@@ -4,18 +4,24 @@
 //! and given back at the end: a connection that waits between requests holds a socket, a timer and little else.
 
 mod account;
+mod body;
+mod client;
 mod discard;
 mod exchange;
 mod forward;
+pub(crate) mod h2;
 mod head_input;
 mod headers;
 mod reply;
 mod route;
 mod scratch;
+mod upstream;
 
 use std::future::poll_fn;
 use std::task::Poll;
 
+use codecs::Status;
+use codecs::http::h2::is_preface;
 use runtime::{Received, Slice, Timer};
 
 pub(crate) use scratch::Scratch;
@@ -49,15 +55,40 @@ enum Waited {
 }
 
 pub(crate) async fn serve(downstream: Box<Downstream>) {
-    let stats = downstream.listener.config().serve_stats.clone();
+    let config = downstream.listener.config();
+    let stats = config.serve_stats.clone();
+    let mut may_be_http2 = matches!(&config.listener.serve, Serve::Http(http) if http.http2.enabled);
+    drop(config);
     downstream.count_http_begin(&stats);
     let timer = downstream.world.core.timer();
     let mut requests = 0;
     let next = loop {
         match wait(&downstream, &timer).await {
             Waited::Request(first) => {
-                requests += 1;
                 let core = &downstream.world.core;
+                if may_be_http2 {
+                    match is_preface(&first) {
+                        Status::Complete(false) => may_be_http2 = false,
+                        Status::Complete(true) => {
+                            downstream.socket.unrecv(first);
+                            drop(timer);
+                            let core = core.clone();
+                            return core.recycled(h2::serve::serve(downstream)).await;
+                        }
+                        Status::Partial => {
+                            match wait(&downstream, &timer).await {
+                                Waited::Request(second) => {
+                                    let both = [&*first, &*second].concat();
+                                    downstream.socket.unrecv(core.own(both.into_boxed_slice()));
+                                    continue;
+                                }
+                                // What there is isn't the preface; whose error it is, HTTP/1 says.
+                                waited => break count_wait(&stats, &waited),
+                            }
+                        }
+                    }
+                }
+                requests += 1;
                 match core.recycled(exchange::run(&downstream, &timer, first, requests)).await {
                     Next::KeepAlive => {}
                     next => break next,

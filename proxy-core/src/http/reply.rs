@@ -3,6 +3,7 @@
 use codecs::http::h1::emit;
 use codecs::http::{FieldId, Method, standard_reason};
 
+use super::client::Client;
 use super::exchange::Exchange;
 use super::headers;
 use crate::fault::{Fault, Outcome};
@@ -98,9 +99,12 @@ impl Exchange<'_> {
             self.keep_alive = false;
         }
         let old_client = self.old_client();
+        let is_stream = self.stream().is_some();
         let out = &mut self.scratch.out;
         out.clear();
-        emit::status_line(out, status, standard_reason(status).as_bytes());
+        if !is_stream {
+            emit::status_line(out, status, standard_reason(status).as_bytes());
+        }
         if !bodyless {
             emit::content_length(out, body.len() as u64);
             if !body.is_empty() {
@@ -124,18 +128,30 @@ impl Exchange<'_> {
         if let Some(edits) = edits {
             headers::add_edits(out, edits);
         }
-        headers::emit_connection(out, self.keep_alive, old_client);
-        emit::end_of_head(out);
-        self.seen.response_head_bytes = out.len() as u64;
-        if !head_only && !bodyless {
-            out.extend_from_slice(body);
-            self.seen.response_body_bytes = body.len() as u64;
+        if !is_stream {
+            headers::emit_connection(out, self.keep_alive, old_client);
+            emit::end_of_head(out);
         }
+        self.seen.response_head_bytes = out.len() as u64;
+        let body = if head_only || bodyless { b"" } else { body };
+        if !is_stream {
+            out.extend_from_slice(body);
+        }
+        self.seen.response_body_bytes = body.len() as u64;
         self.seen.sent_bytes += out.len() as u64;
         self.seen.status = status;
         self.seen.timing.mark(Point::ResponseBegin, world.core.now_us());
         self.response_started = true;
-        self.downstream.socket.send(out);
+        match &self.client {
+            Client::Http1 => self.downstream.socket.send(out),
+            Client::Http2(stream) => {
+                stream.send_response(status, out, body.is_empty());
+                if !body.is_empty() {
+                    stream.send_slice(world.core.own(Box::from(body)));
+                    stream.finish(None);
+                }
+            }
+        }
     }
 }
 

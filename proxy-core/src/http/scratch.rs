@@ -1,8 +1,10 @@
 //! Memory of one exchange, used again by the next.
 
-use codecs::http::h1::{BodyDecoder, HeadScanner};
-use codecs::http::{BodyLength, HeadLimits, RequestHead, ResponseHead};
+use codecs::http::h1::HeadScanner;
+use codecs::http::h2::Message;
+use codecs::http::{RequestHead, ResponseHead};
 
+use super::body::Http1Body;
 use super::head_input::HeadInput;
 
 /// An output buffer larger than this isn't kept.
@@ -14,8 +16,11 @@ pub(crate) struct Scratch {
     pub(super) request_input: HeadInput,
     pub(super) response_input: HeadInput,
     pub(super) scanner: HeadScanner,
-    pub(super) request_body: BodyDecoder,
-    pub(super) response_body: BodyDecoder,
+    pub(super) request_body: Http1Body,
+    pub(super) response_body: Http1Body,
+    /// Trailers that came by HTTP/2.
+    pub(super) request_trailers: Option<Box<Message>>,
+    pub(super) response_trailers: Option<Box<Message>>,
     /// The request head as it is sent on; kept for a second try.
     pub(super) upstream_head: Vec<u8>,
     /// Whatever else is being put together.
@@ -24,15 +29,16 @@ pub(crate) struct Scratch {
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        let limits = HeadLimits::default();
         Scratch {
             request: RequestHead::default(),
             response: ResponseHead::default(),
             request_input: HeadInput::default(),
             response_input: HeadInput::default(),
             scanner: HeadScanner::default(),
-            request_body: BodyDecoder::new(BodyLength::None, &limits),
-            response_body: BodyDecoder::for_response(BodyLength::None, &limits),
+            request_body: Http1Body::none(),
+            response_body: Http1Body::none(),
+            request_trailers: None,
+            response_trailers: None,
             upstream_head: Vec::new(),
             out: Vec::new(),
         }
@@ -45,6 +51,10 @@ impl Scratch {
         self.response.clear();
         self.request_input.clear();
         self.response_input.clear();
+        self.request_body.clear();
+        self.response_body.clear();
+        self.request_trailers = None;
+        self.response_trailers = None;
         self.scanner = HeadScanner::default();
         for buffer in [&mut self.upstream_head, &mut self.out] {
             if buffer.capacity() > KEPT_BYTES_MAX {

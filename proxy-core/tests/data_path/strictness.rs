@@ -30,7 +30,7 @@ const REFUSED: &[(&str, u16)] = &[
     ("GET a HTTP/1.1\r\nhost: a\r\n\r\n", 400),
     ("G{T / HTTP/1.1\r\nhost: a\r\n\r\n", 400),
     ("GET / HTTP/1.2\r\nhost: a\r\n\r\n", 505),
-    ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    ("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", 505),
     ("\x16\x03\x01\x02\0\x01\0\x01", 400),
     ("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 0\r\n\r\n0\r\n\r\n", 400),
@@ -67,6 +67,16 @@ fn ambiguous_heads_are_refused_and_reach_nobody(driver: Driver) {
     assert_eq!(origin.accepted(), 0);
     let errors = proxy.stat("http.web.downstream_cx_protocol_error");
     assert_eq!(errors, REFUSED.len() as u64);
+}
+
+fn the_preface_of_http2_is_refused_where_it_is_off(driver: Driver) {
+    let origin = Origin::saying("reached");
+    let proxy = Proxy::start(driver, &http(&[&origin], "http2: { enabled: false },", ""));
+    let mut client = proxy.client();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(client.response().status(), 505);
+    client.wire.expect_end();
+    assert_eq!(origin.accepted(), 0);
 }
 
 fn a_refused_head_may_come_in_pieces_after_a_good_request(driver: Driver) {
@@ -204,6 +214,7 @@ fn two_requests_in_one_body_stay_one(driver: Driver) {
 
 on_both_drivers!(
     ambiguous_heads_are_refused_and_reach_nobody,
+    the_preface_of_http2_is_refused_where_it_is_off,
     a_refused_head_may_come_in_pieces_after_a_good_request,
     broken_chunks_end_the_request_and_both_connections,
     what_is_over_a_limit_is_refused_and_what_is_at_it_is_not,

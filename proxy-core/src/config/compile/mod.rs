@@ -12,8 +12,8 @@ use super::source::Spanned;
 use super::values::{ClusterName, EndpointAddress, OneOrMany};
 use crate::log;
 use crate::snapshot::{
-    Balance, Breaker, Cluster, ClusterId, Endpoint, Forwarding, Http, HttpLimits, Listener, LogId, ProxyVersion, Serve,
-    Snapshot, Tcp,
+    Balance, Breaker, Cluster, ClusterId, Endpoint, Forwarding, Http, Http2, HttpLimits, Listener, LogId, Protocol,
+    ProxyVersion, Serve, Snapshot, Tcp,
 };
 
 /// What compiling needs beside the model.
@@ -166,6 +166,12 @@ impl Compiler<'_> {
                 preserve_external_request_id: forwarding.request_id != model::RequestId::Generate,
                 via: forwarding.via.as_ref().map(|via| via.0.clone()),
             },
+            http2: Http2 {
+                enabled: http.http2.enabled,
+                concurrent_streams_max: http.http2.concurrent_streams_max.u32(),
+                stream_window_bytes: http.http2.stream_window.u32(),
+                connection_window_bytes: http.http2.connection_window.u32(),
+            },
             http10: http.http10,
             connect: http.connect,
             upgrades: http.upgrades.iter().map(|protocol| protocol.0.to_ascii_lowercase()).collect(),
@@ -225,6 +231,12 @@ impl Compiler<'_> {
             idle_timeout_ms: cluster.idle_timeout.ms,
             idle_connections_max: cluster.idle_connections_max.u32(),
             requests_per_connection_max: cluster.requests_per_connection_max.0,
+            protocol: match cluster.protocol {
+                model::UpstreamProtocol::Http1 => Protocol::Http1,
+                model::UpstreamProtocol::Http2 => Protocol::Http2,
+                model::UpstreamProtocol::Auto => Protocol::Auto,
+            },
+            concurrent_streams_max: cluster.concurrent_streams_max.u32(),
             breaker: Breaker {
                 connections_max: breaker.connections_max.u32(),
                 pending_max: breaker.pending_max.u32(),

@@ -30,6 +30,10 @@ record! {
         idle_connections_max: Int<0, 1_000_000> = "1024",
         /// Requests on one connection, then it is closed. 0 is unlimited.
         requests_per_connection_max: Int<0, { u32::MAX as u64 }> = "0",
+        /// What endpoints speak.
+        protocol: UpstreamProtocol = "http1",
+        /// With HTTP/2: streams of one connection at once, if the endpoint allows as many; more take another connection.
+        concurrent_streams_max: Int<1, { i32::MAX as u64 }> = "1024",
         /// How much may be under way at once.
         breaker: BreakerBounds = "{}",
         /// How large responses may be, bodies apart.
@@ -81,6 +85,18 @@ choice! {
         LeastRequest = "least_request",
         /// At random, weighted.
         Random = "random",
+    }
+}
+
+choice! {
+    /// What endpoints speak.
+    pub enum UpstreamProtocol, "a protocol", "protocols" {
+        /// HTTP/1.1, a request at a time on each connection.
+        Http1 = "http1",
+        /// HTTP/2, known beforehand: many requests share a few connections.
+        Http2 = "http2",
+        /// HTTP/2 if the endpoint chooses it in the TLS handshake (ALPN), else HTTP/1.1.
+        Auto = "auto",
     }
 }
 

@@ -57,6 +57,8 @@ record! {
         timeouts: HttpTimeouts = "{}",
         /// How large requests may be, bodies apart.
         limits: HttpLimits = "{}",
+        /// HTTP/2, which clients speak who begin with its preface.
+        http2: Http2 = "{}",
         /// Who the client is, and what upstreams are told of it.
         forwarding: Forwarding = "{}",
         /// Accept HTTP/1.0 requests; otherwise they are refused with 426.
@@ -105,6 +107,21 @@ record! {
         chunk_line_bytes_max: ByteCount<16, 0x1_0000> = "4KiB",
         /// All trailers after a chunked body; then 431.
         trailer_bytes_max: ByteCount<0, 0x10_0000> = "8KiB",
+    }
+}
+
+record! {
+    /// What an HTTP/2 client may have under way.
+    pub struct Http2 as "http2", "the HTTP/2 settings", "HTTP/2 settings";
+    {
+        /// Speak HTTP/2 with clients that begin with its preface.
+        enabled: bool = "true",
+        /// Streams of a connection at once.
+        concurrent_streams_max: Int<1, { i32::MAX as u64 }> = "128",
+        /// Bytes of one request's body that are received before they are passed on.
+        stream_window: ByteCount<65_535, 0x7fff_ffff> = "256KiB",
+        /// The same for all requests of a connection together.
+        connection_window: ByteCount<65_535, 0x7fff_ffff> = "1MiB",
     }
 }
 

@@ -6,7 +6,9 @@ mod listener;
 mod log;
 mod route;
 
-pub use cluster::{BalancePolicy, BreakerBounds, Cluster, Endpoint, FullEndpoint, ProxyHeader, ResponseLimits};
+pub use cluster::{
+    BalancePolicy, BreakerBounds, Cluster, Endpoint, FullEndpoint, ProxyHeader, ResponseLimits, UpstreamProtocol,
+};
 pub use listener::{Forwarding, Http, HttpLimits, HttpTimeouts, Listener, RequestId, Tcp};
 pub use log::{AccessLog, FullAccessLog, LogFormat};
 pub use route::{Fields, HeaderEdits, HeaderMatch, QueryMatch, Redirect, Respond, Route, RouteMatch, Scheme};

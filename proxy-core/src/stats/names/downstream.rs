@@ -87,6 +87,21 @@ stats! {
         NoCluster Counter "no_cluster" "Requests whose cluster does not exist.";
         RqDirectResponse Counter "rq_direct_response" "Requests answered by the route itself.";
         RqRedirect Counter "rq_redirect" "Requests redirected by the route.";
+        Http2RxReset Counter "http2.rx_reset" "HTTP/2 streams reset by the client.";
+        Http2TxReset Counter "http2.tx_reset" "HTTP/2 streams reset by us.";
+        Http2RxMessagingError Counter "http2.rx_messaging_error" "HTTP/2 streams reset because the client's message was malformed.";
+        Http2ProtocolError Counter "http2.protocol_error" "HTTP/2 connections ended because the client broke the protocol (own).";
+        Http2HeaderOverflow Counter "http2.header_overflow" "HTTP/2 connections ended because a header block was too large.";
+        Http2ContinuationFlood Counter "http2.continuation_flood" "HTTP/2 connections ended for header blocks in too many frames (own).";
+        Http2ResetFlood Counter "http2.reset_flood" "HTTP/2 connections ended because the client opened and reset too many streams (own).";
+        Http2StreamErrorFlood Counter "http2.stream_error_flood" "HTTP/2 connections ended because the client provoked too many resets (own).";
+        Http2SettingsFlood Counter "http2.settings_flood" "HTTP/2 connections ended for too many SETTINGS (own).";
+        Http2PingFlood Counter "http2.ping_flood" "HTTP/2 connections ended for too many PINGs (own).";
+        Http2InboundEmptyFramesFlood Counter "http2.inbound_empty_frames_flood" "HTTP/2 connections ended for too many empty DATA frames.";
+        Http2InboundPriorityFramesFlood Counter "http2.inbound_priority_frames_flood" "HTTP/2 connections ended for too many PRIORITY frames.";
+        Http2InboundWindowUpdateFramesFlood Counter "http2.inbound_window_update_frames_flood" "HTTP/2 connections ended for too many WINDOW_UPDATE frames.";
+        Http2IgnoredFrameFlood Counter "http2.ignored_frame_flood" "HTTP/2 connections ended for too many frames without effect (own).";
+        Http2OutboundControlFlood Counter "http2.outbound_control_flood" "HTTP/2 connections ended because the client asked for replies and did not read them.";
         RqResetAfterDownstreamResponseStarted Counter "rq_reset_after_downstream_response_started" "Responses cut off after they had begun.";
     }
 }
@@ -108,5 +123,30 @@ stats! {
         MaxDownstreamConnectionDuration Counter "max_downstream_connection_duration" "Connections closed at their longest life.";
         UpstreamFlushTotal Counter "upstream_flush_total" "Connections that still sent to the endpoint after the client had closed.";
         UpstreamFlushActive Gauge "upstream_flush_active" "Connections that still send to the endpoint after the client has closed.";
+    }
+}
+
+impl HttpStat {
+    /// The counter of connections that ended for this error.
+    pub fn of_http2_error(kind: codecs::http::h2::ErrorKind) -> HttpStat {
+        use codecs::http::h2::ErrorKind;
+        match kind {
+            ErrorKind::HeaderListTooLarge
+            | ErrorKind::TooManyFields
+            | ErrorKind::PathTooLong
+            | ErrorKind::TrailersTooLarge
+            | ErrorKind::HeaderBlockTooLarge => HttpStat::Http2HeaderOverflow,
+            ErrorKind::ContinuationFlood => HttpStat::Http2ContinuationFlood,
+            ErrorKind::TooManyResets => HttpStat::Http2ResetFlood,
+            ErrorKind::TooManyStreamErrors => HttpStat::Http2StreamErrorFlood,
+            ErrorKind::SettingsFlood => HttpStat::Http2SettingsFlood,
+            ErrorKind::PingFlood => HttpStat::Http2PingFlood,
+            ErrorKind::EmptyDataFlood => HttpStat::Http2InboundEmptyFramesFlood,
+            ErrorKind::PriorityFlood => HttpStat::Http2InboundPriorityFramesFlood,
+            ErrorKind::WindowUpdateFlood => HttpStat::Http2InboundWindowUpdateFramesFlood,
+            ErrorKind::IgnoredFrameFlood => HttpStat::Http2IgnoredFrameFlood,
+            ErrorKind::TooManyReplies => HttpStat::Http2OutboundControlFlood,
+            _ => HttpStat::Http2ProtocolError,
+        }
     }
 }

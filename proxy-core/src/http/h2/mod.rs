@@ -1,0 +1,550 @@
+//! One HTTP/2 connection, to a client or to an endpoint: a [`Mux`] that the connection's task drives, and the [`Stream`]s
+//! that exchanges hold.
+//!
+//! Bytes come in through [`Mux::receive`], which sorts what they mean into the inboxes of streams and wakes whoever waits
+//! there. Streams send through the mux at once, as far as windows and the connection's queue allow; what doesn't fit
+//! stays with the stream and is sent in turn when there is room ([`Mux::send_blocked`]).
+
+pub(crate) mod serve;
+mod stream;
+pub(crate) mod upstream;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use codecs::http::ErrorKind;
+use codecs::http::h2::{
+    self, Connection, Event, FRAME_HEADER_BYTES, FieldLine, Limits, Message, OpenError, PREFACE, RequestLine, Role,
+    StreamRef,
+};
+use runtime::{Core, Received, Slice};
+
+use stream::Shared;
+pub(crate) use stream::{Failure, Inbound, Stream};
+
+use crate::transport::Transport;
+
+/// Bytes on the connection's queue above which streams keep what they have to send.
+const QUEUED_BYTES_MAX: usize = 128 * 1024;
+/// Payload up to this size is copied behind its frame's header.
+const COPIED_BYTES_MAX: usize = 2 * 1024;
+/// Streams that are begun before the peer has said how many it takes (RFC 9113 6.5.2 advises no fewer than 100).
+const STREAMS_UNKNOWN_MAX: u32 = 100;
+/// Head buffers that are kept for the next streams.
+const SPARE_MAX: usize = 64;
+
+/// Whose connection it is.
+pub(crate) trait Carrier {
+    fn transport(&self) -> &Transport;
+    /// A stream has ended: there may be room for another.
+    fn stream_ended(&self);
+}
+
+pub(crate) struct Mux {
+    core: Core,
+    carrier: Box<dyn Carrier>,
+    state: RefCell<State>,
+    /// The task that drives the connection.
+    task: RefCell<Option<Waker>>,
+    /// Who waits for the peer's SETTINGS.
+    waiters: RefCell<Vec<Waker>>,
+    /// Streams that exchanges hold.
+    live: Cell<usize>,
+    /// Something was sent on behalf of a stream since the connection's task last looked.
+    touched: Cell<bool>,
+}
+
+struct State {
+    connection: Connection,
+    out: Vec<u8>,
+    message: Box<Message>,
+    #[expect(clippy::vec_box, reason = "given to streams as they are: moving a pointer, not a head")]
+    spare: Vec<Box<Message>>,
+    /// By the codec's slot.
+    streams: Vec<Option<Rc<Shared>>>,
+    /// Streams that have something to send and no room, first come first served.
+    blocked: VecDeque<Rc<Shared>>,
+    /// The beginning of a frame whose rest hasn't arrived.
+    partial: Vec<u8>,
+    /// No stream goes on from here.
+    over: bool,
+    ticked_ms: u64,
+    counts: Counts,
+}
+
+/// What the connection's owner counts; taken by [`Mux::take_counts`].
+#[derive(Default, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) resets_received: u64,
+    pub(crate) stream_errors: u64,
+    pub(crate) received_bytes: u64,
+}
+
+/// A request that a client began.
+pub(crate) struct Opened {
+    pub(crate) stream: Stream,
+    /// The head is over a limit; only its start line is known.
+    pub(crate) too_large: Option<ErrorKind>,
+}
+
+impl Mux {
+    pub(crate) fn new(core: &Core, carrier: Box<dyn Carrier>, role: Role, limits: &Limits) -> Rc<Mux> {
+        let mut out = Vec::with_capacity(256);
+        let connection = Connection::new(role, limits, &mut out);
+        let mux = Mux {
+            core: core.clone(),
+            carrier,
+            state: RefCell::new(State {
+                connection,
+                out,
+                message: Box::default(),
+                spare: Vec::new(),
+                streams: Vec::new(),
+                blocked: VecDeque::new(),
+                partial: Vec::new(),
+                over: false,
+                ticked_ms: core.now_ms(),
+                counts: Counts::default(),
+            }),
+            task: RefCell::default(),
+            waiters: RefCell::default(),
+            live: Cell::new(0),
+            touched: Cell::new(false),
+        };
+        mux.flush(&mut mux.state.borrow_mut());
+        Rc::new(mux)
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        self.carrier.transport()
+    }
+
+    /// Streams that exchanges hold.
+    pub(crate) fn live(&self) -> usize {
+        self.live.get()
+    }
+
+    pub(crate) fn take_counts(&self) -> Counts {
+        std::mem::take(&mut self.state.borrow_mut().counts)
+    }
+
+    /// Makes the calling task the one that drives the connection, and says whether streams have sent since it last did.
+    fn attend(&self, context: &Context<'_>) {
+        self.touched.set(false);
+        let mut task = self.task.borrow_mut();
+        if task.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
+            *task = Some(context.waker().clone());
+        }
+    }
+
+    /// Wakes the connection's task, once a turn.
+    fn wake_task(&self) {
+        if !self.touched.replace(true)
+            && let Some(task) = &*self.task.borrow()
+        {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Hands what was put together to the transport.
+    fn flush(&self, state: &mut State) {
+        if !state.out.is_empty() {
+            self.transport().send(&state.out);
+            state.out.clear();
+            // What encrypts waits until its owner waits, so that many streams' bytes go out together.
+            if self.transport().is_deferred() {
+                self.wake_task();
+            }
+        }
+    }
+
+    /// Reads what has arrived; false when the transport has nothing more for now. New requests are put into `opened`.
+    ///
+    /// # Errors
+    /// The connection is over: the peer broke the protocol (`Some`; GOAWAY is queued) or has gone.
+    fn receive(self: &Rc<Mux>, opened: &mut Vec<Opened>) -> Result<bool, Option<h2::Error>> {
+        let slice = match self.transport().try_recv() {
+            None => return Ok(false),
+            Some(Received::Data(slice)) => slice,
+            Some(Received::End | Received::Failed(_)) => return Err(None),
+        };
+        let mut state = self.state.borrow_mut();
+        state.counts.received_bytes += slice.len() as u64;
+        let secs = self.core.now_ms().saturating_sub(state.ticked_ms) / 1_000;
+        if secs > 0 {
+            state.ticked_ms += secs * 1_000;
+            state.connection.tick(secs as u32);
+        }
+        let result = self.take(&mut state, slice, opened);
+        self.flush(&mut state);
+        result.map(|()| true).map_err(Some)
+    }
+
+    fn take(self: &Rc<Mux>, state: &mut State, mut slice: Slice, opened: &mut Vec<Opened>) -> Result<(), h2::Error> {
+        while !slice.is_empty() {
+            if state.partial.is_empty() {
+                let consumed = self.read(state, &slice, Some(&slice), opened)?;
+                state.partial.extend_from_slice(&slice[consumed..]);
+                return Ok(());
+            }
+            // A frame that was cut: completed on the side, and not a byte more, so that what follows isn't copied.
+            let wanted = missing(&state.partial).min(slice.len());
+            let mut partial = std::mem::take(&mut state.partial);
+            partial.extend_from_slice(&slice[..wanted]);
+            slice.advance(wanted);
+            let consumed = self.read(state, &partial, None, opened)?;
+            partial.drain(..consumed);
+            state.partial = partial;
+        }
+        Ok(())
+    }
+
+    /// Passes bytes through the codec and its events to the streams. `whole` is the slice that `bytes` are, if they are
+    /// one.
+    fn read(
+        self: &Rc<Mux>,
+        state: &mut State,
+        bytes: &[u8],
+        whole: Option<&Slice>,
+        opened: &mut Vec<Opened>,
+    ) -> Result<usize, h2::Error> {
+        let mut at = 0;
+        loop {
+            let step = state.connection.receive(&bytes[at..], &mut state.message, &mut state.out)?;
+            let from = at;
+            at += step.consumed;
+            match step.event {
+                Event::NeedMore => return Ok(at),
+                Event::Request { stream, end_stream } => self.open(state, stream, end_stream, None, opened),
+                Event::HeadTooLarge { stream, kind, end_stream } => match state.connection.is_open(stream) {
+                    true if state.find(stream).is_none() => {
+                        self.open(state, stream, end_stream, Some(too_large(kind)), opened);
+                    }
+                    _ => state.deliver(stream, |shared, _| shared.fail()),
+                },
+                Event::Response { stream, end_stream } => state.deliver(stream, |shared, message| {
+                    shared.put(Inbound::Head(message));
+                    if end_stream {
+                        shared.end();
+                    }
+                }),
+                Event::Interim { stream } => {
+                    state.deliver(stream, |shared, message| shared.put(Inbound::Interim(message)));
+                }
+                Event::Trailers { stream } => state.deliver(stream, |shared, message| {
+                    shared.put(Inbound::Trailers(message));
+                    shared.end();
+                }),
+                Event::Data { stream, range, end_stream } => {
+                    let range = from + range.start..from + range.end;
+                    let Some(shared) = state.find(stream).cloned() else {
+                        state.connection.release(stream, range.len(), &mut state.out);
+                        continue;
+                    };
+                    if !range.is_empty() {
+                        shared.put(Inbound::Data(match whole {
+                            Some(slice) => slice.slice(range),
+                            None => self.core.own(Box::from(&bytes[range])),
+                        }));
+                    }
+                    if end_stream {
+                        shared.end();
+                    }
+                    shared.wake();
+                }
+                Event::Reset { stream, code } => {
+                    state.counts.resets_received += 1;
+                    if let Some(shared) = state.find(stream) {
+                        shared.reset_by_peer(code);
+                    }
+                }
+                Event::StreamError { stream, .. } => {
+                    state.counts.stream_errors += 1;
+                    if let Some(shared) = state.find(stream) {
+                        shared.fail();
+                    }
+                }
+                Event::Window { .. } => self.wake_task(),
+                Event::SettingsChanged => {
+                    self.waiters.take().into_iter().for_each(Waker::wake);
+                    self.wake_task();
+                }
+                Event::GoAway { last_stream, .. } => {
+                    for shared in state.streams.iter().flatten() {
+                        if shared.id().id > last_stream {
+                            shared.refuse();
+                        }
+                    }
+                    self.wake_task();
+                }
+                Event::PingAck { .. } => {}
+            }
+        }
+    }
+
+    fn open(
+        self: &Rc<Mux>,
+        state: &mut State,
+        id: StreamRef,
+        end_stream: bool,
+        too_large: Option<ErrorKind>,
+        opened: &mut Vec<Opened>,
+    ) {
+        let stream = self.adopt(state, id);
+        let message = state.take_message();
+        stream.shared().put(Inbound::Head(message));
+        if end_stream {
+            stream.shared().end();
+        }
+        opened.push(Opened { stream, too_large });
+    }
+
+    /// A handle for a stream that the codec has begun.
+    fn adopt(self: &Rc<Mux>, state: &mut State, id: StreamRef) -> Stream {
+        let shared = Rc::new(Shared::new(self.clone(), id));
+        let slot = id.slot as usize;
+        if state.streams.len() <= slot {
+            state.streams.resize(slot + 1, None);
+        }
+        state.streams[slot] = Some(shared.clone());
+        self.live.set(self.live.get() + 1);
+        Stream::new(shared)
+    }
+
+    /// Sends what streams kept for want of room, a frame each in turn.
+    fn send_blocked(&self) {
+        let mut state = self.state.borrow_mut();
+        let mut stuck = 0;
+        while stuck < state.blocked.len() {
+            if self.is_full() {
+                break;
+            }
+            let Some(shared) = state.blocked.pop_front() else { break };
+            let pumped = self.pump(&mut state, &shared, 1);
+            stuck = if pumped == Pumped::Nothing { stuck + 1 } else { 0 };
+            shared.had_turn(pumped == Pumped::All);
+            if pumped != Pumped::All {
+                state.blocked.push_back(shared);
+            }
+        }
+        self.flush(&mut state);
+    }
+
+    /// For the connection's task: sends what waits while there is room, and sees to it that room wakes the task.
+    fn serve_blocked(&self) {
+        while self.poll_room().is_ready() && !self.state.borrow().blocked.is_empty() {
+            self.send_blocked();
+            // Windows are what is missing; they come with input.
+            if !self.is_full() {
+                break;
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.transport().unsent_bytes() > QUEUED_BYTES_MAX
+    }
+
+    /// Ready once the connection's queue is short again; the peer reads, so its budget of replies is full again.
+    fn poll_room(&self) -> Poll<()> {
+        match self.transport().poll_drained(QUEUED_BYTES_MAX / 2) {
+            Poll::Ready(_) => {
+                self.state.borrow_mut().connection.output_sent();
+                Poll::Ready(())
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Sends as much of a stream as there is room for, `frames` frames at most.
+    fn pump(&self, state: &mut State, shared: &Shared, frames: usize) -> Pumped {
+        let mut outbox = shared.outbox();
+        let mut sent = Pumped::Nothing;
+        for _ in 0..frames {
+            let last = outbox.queued.len() == 1 && matches!(outbox.ending, stream::Ending::Data);
+            let Some(front) = outbox.queued.front_mut() else { break };
+            if self.is_full() {
+                break;
+            }
+            let granted = state.connection.data_frame(shared.id(), front.len(), last, &mut state.out);
+            let Ok(granted) = granted else {
+                outbox.drop_all();
+                return Pumped::All;
+            };
+            if granted.bytes == 0 && !granted.ended {
+                break;
+            }
+            sent = Pumped::Some;
+            let piece = front.split_to(granted.bytes);
+            if piece.len() <= COPIED_BYTES_MAX {
+                state.out.extend_from_slice(&piece);
+            } else {
+                self.flush(state);
+                self.transport().send_slice(piece);
+                self.wake_if_deferred();
+            }
+            outbox.sent(granted.bytes, granted.ended);
+        }
+        if outbox.queued.is_empty() {
+            outbox.end_stream(state, shared.id());
+            return Pumped::All;
+        }
+        sent
+    }
+
+    fn wake_if_deferred(&self) {
+        if self.transport().is_deferred() {
+            self.wake_task();
+        }
+    }
+
+    /// The first step of a graceful end: clients begin no more requests when they have read it.
+    fn go_away_notice(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { connection, out, .. } = &mut *state;
+        connection.go_away_notice(out);
+        self.flush(&mut state);
+    }
+
+    fn go_away(&self, code: h2::ErrorCode) {
+        let mut state = self.state.borrow_mut();
+        let State { connection, out, .. } = &mut *state;
+        connection.go_away(code, out);
+        self.flush(&mut state);
+    }
+
+    /// Whether a request can be sent now, with `streams_max` at once.
+    pub(crate) fn can_open(&self, streams_max: u32) -> bool {
+        let state = self.state.borrow();
+        // Until the peer has said how many it takes, as many as any sensible one does.
+        let max = if state.connection.is_established() { streams_max } else { streams_max.min(STREAMS_UNKNOWN_MAX) };
+        !state.over && state.connection.can_open().is_ok() && state.connection.open_streams() < max as usize
+    }
+
+    /// No request can be sent on this connection any more.
+    pub(crate) fn is_leaving(&self) -> bool {
+        let state = self.state.borrow();
+        state.over || matches!(state.connection.can_open(), Err(OpenError::Draining | OpenError::Exhausted))
+    }
+
+    /// Whether extended CONNECT is offered; `None` while the peer's SETTINGS are awaited.
+    pub(crate) fn takes_connect_protocol(&self) -> Option<bool> {
+        let state = self.state.borrow();
+        state.connection.is_established().then(|| state.connection.peer().connect_protocol)
+    }
+
+    /// Waits for the peer's SETTINGS and says whether they offer extended CONNECT (RFC 8441).
+    pub(crate) async fn offers_connect_protocol(self: &Rc<Mux>) -> bool {
+        std::future::poll_fn(|context| {
+            if self.state.borrow().over {
+                return Poll::Ready(false);
+            }
+            match self.takes_connect_protocol() {
+                Some(offered) => Poll::Ready(offered),
+                None => {
+                    self.waiters.borrow_mut().push(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// The peer has sent its SETTINGS: it has taken the connection.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.state.borrow().connection.is_established()
+    }
+
+    /// Sends a request's head on a new stream. `lines` are its fields as HTTP/1 has them, without Host.
+    ///
+    /// # Errors
+    /// The connection takes no more streams.
+    pub(crate) fn request<'a>(
+        self: &Rc<Mux>,
+        line: &RequestLine<'_>,
+        lines: impl IntoIterator<Item = FieldLine<'a>>,
+        end_stream: bool,
+    ) -> Result<Stream, OpenError> {
+        let mut state = self.state.borrow_mut();
+        if state.over {
+            return Err(OpenError::Draining);
+        }
+        let State { connection, out, .. } = &mut *state;
+        let id = connection.send_request(line, lines, end_stream, out)?;
+        let stream = self.adopt(&mut state, id);
+        if end_stream {
+            stream.shared().outbox().ending = stream::Ending::Ended;
+        }
+        self.flush(&mut state);
+        Ok(stream)
+    }
+
+    /// Ends every stream: nothing more comes or goes.
+    fn end(&self, refused: bool) {
+        let mut state = self.state.borrow_mut();
+        state.over = true;
+        self.waiters.take().into_iter().for_each(Waker::wake);
+        state.blocked.clear();
+        for shared in state.streams.drain(..).flatten() {
+            match refused {
+                true => shared.refuse(),
+                false => shared.fail(),
+            }
+        }
+    }
+}
+
+/// How much of what a stream has was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pumped {
+    All,
+    Some,
+    Nothing,
+}
+
+impl State {
+    fn find(&self, id: StreamRef) -> Option<&Rc<Shared>> {
+        self.streams.get(id.slot as usize)?.as_ref().filter(|shared| shared.id().id == id.id)
+    }
+
+    /// The message that was just decoded, with another put in its place for the next.
+    fn take_message(&mut self) -> Box<Message> {
+        let next = self.spare.pop().unwrap_or_default();
+        std::mem::replace(&mut self.message, next)
+    }
+
+    fn deliver(&mut self, id: StreamRef, put: impl FnOnce(&Shared, Box<Message>)) {
+        if let Some(shared) = self.find(id).cloned() {
+            let message = self.take_message();
+            put(&shared, message);
+            shared.wake();
+        }
+    }
+}
+
+/// Which limit a head is over, in the words of all versions.
+fn too_large(kind: h2::ErrorKind) -> ErrorKind {
+    match kind {
+        h2::ErrorKind::PathTooLong => ErrorKind::RequestLineTooLong,
+        h2::ErrorKind::TooManyFields => ErrorKind::TooManyFields,
+        _ => ErrorKind::HeadTooLarge,
+    }
+}
+
+/// Bytes that complete the frame (or the preface) that `partial` begins, at least 1.
+fn missing(partial: &[u8]) -> usize {
+    if PREFACE.starts_with(&partial[..partial.len().min(PREFACE.len())]) {
+        return PREFACE.len().saturating_sub(partial.len()).max(1);
+    }
+    match partial {
+        // DATA is read as it comes, once its header is there.
+        [_, _, _, 0, _, _, _, _, _, ..] => 1,
+        [a, b, c, _, _, _, _, _, _, ..] => {
+            let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+            (FRAME_HEADER_BYTES + length).saturating_sub(partial.len()).max(1)
+        }
+        short => FRAME_HEADER_BYTES - short.len(),
+    }
+}

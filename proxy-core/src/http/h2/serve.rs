@@ -1,0 +1,242 @@
+//! A client's HTTP/2 connection: a task that reads and sends for its streams, and an exchange for each request.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use codecs::http::h2::{ErrorCode, Limits, Role};
+
+use super::{Carrier, Mux, Opened};
+use crate::core::DRAIN_IDLE_MS;
+use crate::http::exchange;
+use crate::listener::Downstream;
+use crate::snapshot::{Http, Serve};
+use crate::stats::{HttpStat, Lane};
+use crate::transport::Transport;
+
+/// Slices read in a row before it is the turn of others.
+const SLICES_AT_ONCE: usize = 16;
+/// How long the last bytes, a GOAWAY among them, may take.
+const LAST_BYTES_MS: u64 = 1_000;
+
+impl Carrier for Rc<Downstream> {
+    fn transport(&self) -> &Transport {
+        &self.socket
+    }
+
+    fn stream_ended(&self) {}
+}
+
+/// Why a connection ends.
+enum End {
+    /// The client has gone.
+    Gone,
+    /// The client broke the protocol or a budget; GOAWAY is queued.
+    Broken(codecs::http::h2::Error),
+    Idle,
+    /// Drained, or over its age: every stream was served.
+    Served,
+    CutOff,
+}
+
+struct Connection {
+    downstream: Rc<Downstream>,
+    mux: Rc<Mux>,
+    stats: Lane,
+    requests: u64,
+    /// When the last stream ended.
+    idle_since_ms: u64,
+    /// A GOAWAY without a last stream was sent; the final one follows at this time.
+    final_at_ms: Option<u64>,
+    final_sent: bool,
+}
+
+pub(crate) async fn serve(downstream: Box<Downstream>) {
+    let config = downstream.listener.config();
+    let Serve::Http(http) = &config.listener.serve else { return };
+    let stats = config.serve_stats.clone();
+    downstream.count_http2_begin(&stats);
+    let downstream: Rc<Downstream> = Rc::from(downstream);
+    let core = &downstream.world.core;
+    let limits = limits(http);
+    let mux = Mux::new(core, Box::new(downstream.clone()), Role::Server, &limits);
+    drop(config);
+    let mut connection = Connection {
+        downstream: downstream.clone(),
+        mux,
+        stats: stats.clone(),
+        requests: 0,
+        idle_since_ms: core.now_ms(),
+        final_at_ms: None,
+        final_sent: false,
+    };
+    let timer = core.timer();
+    let end = poll_fn(|context| connection.poll(context, &timer)).await;
+    connection.finish(end, &timer).await;
+    downstream.count_http2_end(&stats);
+}
+
+/// What the listener grants its clients.
+fn limits(http: &Http) -> Limits {
+    let settings = &http.http2;
+    Limits {
+        concurrent_streams_max: settings.concurrent_streams_max,
+        stream_window_bytes: settings.stream_window_bytes,
+        connection_window_bytes: settings.connection_window_bytes,
+        header_list_bytes_max: http.limits.head_bytes_max,
+        fields_max: http.limits.fields_max,
+        path_bytes_max: http.limits.request_line_bytes_max,
+        connect_protocol: !http.upgrades.is_empty(),
+        ..Limits::default()
+    }
+}
+
+impl Connection {
+    fn poll(&mut self, context: &mut Context<'_>, timer: &runtime::Timer) -> Poll<End> {
+        self.mux.attend(context);
+        let mut opened = Vec::new();
+        let mut read_all = false;
+        for _ in 0..SLICES_AT_ONCE {
+            match self.mux.receive(&mut opened) {
+                Ok(true) => {}
+                Ok(false) => {
+                    read_all = true;
+                    break;
+                }
+                Err(error) => {
+                    self.start(opened);
+                    return Poll::Ready(error.map_or(End::Gone, End::Broken));
+                }
+            }
+        }
+        self.start(opened);
+        self.count();
+        self.mux.serve_blocked();
+        if let Some(end) = self.check_time(timer) {
+            return Poll::Ready(end);
+        }
+        if !read_all {
+            context.waker().wake_by_ref();
+        }
+        // Also sends what waits to be encrypted.
+        self.downstream.socket.watch();
+        Poll::Pending
+    }
+
+    fn count(&mut self) {
+        let counts = self.mux.take_counts();
+        if counts.resets_received > 0 {
+            self.stats.add(HttpStat::Http2RxReset, counts.resets_received);
+        }
+        if counts.stream_errors > 0 {
+            self.stats.add(HttpStat::Http2RxMessagingError, counts.stream_errors);
+        }
+    }
+
+    /// Starts an exchange for each request.
+    fn start(&mut self, opened: Vec<Opened>) {
+        for Opened { stream, too_large } in opened {
+            self.requests += 1;
+            let (downstream, number) = (self.downstream.clone(), self.requests);
+            let core = downstream.world.core.clone();
+            let waiting = core.clone();
+            core.spawn(async move {
+                let timer = waiting.timer();
+                let exchange = exchange::run_stream(&downstream, &timer, stream, too_large, number);
+                waiting.recycled(exchange).await;
+            });
+        }
+    }
+
+    /// Ends by time: idle, over age, drained.
+    fn check_time(&mut self, timer: &runtime::Timer) -> Option<End> {
+        let world = &self.downstream.world;
+        let now_ms = world.core.now_ms();
+        let config = self.downstream.listener.config();
+        let Serve::Http(http) = &config.listener.serve else { return Some(End::Served) };
+        if world.cut_off() {
+            return Some(End::CutOff);
+        }
+        if self.mux.live() > 0 {
+            self.idle_since_ms = now_ms;
+        }
+        let used_up = http.requests_per_connection_max > 0 && self.requests >= http.requests_per_connection_max;
+        let over_age = self.downstream.over_age(http.connection_duration_max_ms);
+        if self.final_at_ms.is_none() && (self.downstream.listener.closing() || over_age || used_up) {
+            if over_age {
+                self.stats.inc(HttpStat::DownstreamCxMaxDurationReached);
+            } else if used_up {
+                self.stats.inc(HttpStat::DownstreamCxMaxRequestsReached);
+            } else {
+                self.stats.inc(HttpStat::DownstreamCxDrainClose);
+            }
+            self.mux.go_away_notice();
+            self.final_at_ms = Some(now_ms + DRAIN_IDLE_MS);
+        }
+        let mut next_ms = u64::MAX;
+        match self.final_at_ms {
+            Some(at_ms) if now_ms >= at_ms => {
+                if !std::mem::replace(&mut self.final_sent, true) {
+                    self.mux.go_away(ErrorCode::NoError);
+                }
+                if self.mux.live() == 0 {
+                    return Some(End::Served);
+                }
+            }
+            Some(at_ms) => next_ms = at_ms,
+            None => {}
+        }
+        if http.idle_timeout_ms > 0 && self.mux.live() == 0 {
+            let idle_at_ms = self.idle_since_ms + http.idle_timeout_ms;
+            if now_ms >= idle_at_ms {
+                self.stats.inc(HttpStat::DownstreamCxIdleTimeout);
+                return Some(End::Idle);
+            }
+            next_ms = next_ms.min(idle_at_ms);
+        }
+        if http.connection_duration_max_ms > 0 && self.final_at_ms.is_none() {
+            next_ms = next_ms.min(self.downstream.born_us() / 1_000 + http.connection_duration_max_ms + 1);
+        }
+        match next_ms {
+            u64::MAX => timer.clear(),
+            next_ms => timer.set(next_ms),
+        }
+        None
+    }
+
+    /// Ends the streams, waits for their exchanges to let go, and closes.
+    async fn finish(self, end: End, timer: &runtime::Timer) {
+        match &end {
+            End::Idle => self.mux.go_away(ErrorCode::NoError),
+            End::Broken(error) => {
+                self.stats.inc(HttpStat::DownstreamCxProtocolError);
+                self.stats.inc(HttpStat::of_http2_error(error.kind));
+                tracing::debug!(peer = %self.downstream.remote, error = error.kind.as_str(), "HTTP/2 connection ended");
+            }
+            End::Gone | End::Served | End::CutOff => {}
+        }
+        self.stats.inc(match end {
+            End::Gone => HttpStat::DownstreamCxDestroyRemote,
+            _ => HttpStat::DownstreamCxDestroyLocal,
+        });
+        self.mux.end(false);
+        let core = &self.downstream.world.core;
+        let until_ms = core.now_ms() + LAST_BYTES_MS;
+        timer.set(until_ms);
+        let is_gone = matches!(end, End::Gone);
+        poll_fn(|context| {
+            self.mux.attend(context);
+            let sent = is_gone || self.downstream.socket.poll_drained(0).is_ready();
+            if (self.mux.live() == 0 && sent) || core.now_ms() >= until_ms {
+                return Poll::Ready(());
+            }
+            timer.set(until_ms);
+            self.downstream.socket.watch();
+            Poll::Pending
+        })
+        .await;
+        if !is_gone {
+            self.downstream.socket.shutdown_write();
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! One stream, as an exchange holds it: what has arrived, what is to be sent.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use codecs::http::h1::Trailers;
+use codecs::http::h2::{ErrorCode, Message, SendError, StreamRef, field_lines, text_lines};
+use runtime::Slice;
+
+use super::{Mux, Pumped, SPARE_MAX, State};
+
+/// Frames that a stream sends before it is another's turn.
+const FRAMES_AT_ONCE: usize = 8;
+
+/// What has arrived on a stream.
+pub(crate) enum Inbound {
+    /// The head of a request, or the final one of a response.
+    Head(Box<Message>),
+    /// 1xx.
+    Interim(Box<Message>),
+    Data(Slice),
+    /// Trailers; nothing follows.
+    Trailers(Box<Message>),
+    /// The peer has ended the stream.
+    End,
+    /// The stream was reset, or its connection has gone.
+    Failed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Failure {
+    /// By the peer, with RST_STREAM.
+    Reset(ErrorCode),
+    /// The peer has not processed the request, and says so: it may be sent again, whatever it is.
+    Refused,
+    /// The connection ended, or the peer broke the protocol.
+    Gone,
+}
+
+pub(super) struct Shared {
+    mux: Rc<Mux>,
+    id: StreamRef,
+    inbox: RefCell<Inbox>,
+    outbox: RefCell<Outbox>,
+    waker: RefCell<Option<Waker>>,
+    /// What RST_STREAM says if the stream is given up before its end.
+    code: Cell<ErrorCode>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    items: VecDeque<Inbound>,
+    ended: bool,
+    failed: Option<Failure>,
+}
+
+#[derive(Default)]
+pub(super) struct Outbox {
+    pub(super) queued: VecDeque<Slice>,
+    queued_bytes: usize,
+    pub(super) ending: Ending,
+    /// In the mux's line of those that wait for room.
+    in_line: bool,
+    /// The exchange waits until so few bytes are queued.
+    wake_below: Option<usize>,
+}
+
+/// What follows the queue.
+#[derive(Default)]
+pub(super) enum Ending {
+    #[default]
+    Open,
+    /// END_STREAM with the last byte.
+    Data,
+    /// Lines of trailers, as HTTP/1 has them.
+    Trailers(Vec<u8>),
+    Ended,
+}
+
+impl Shared {
+    pub(super) fn new(mux: Rc<Mux>, id: StreamRef) -> Shared {
+        Shared {
+            mux,
+            id,
+            inbox: RefCell::default(),
+            outbox: RefCell::default(),
+            waker: RefCell::default(),
+            code: Cell::new(ErrorCode::Cancel),
+        }
+    }
+
+    pub(super) fn id(&self) -> StreamRef {
+        self.id
+    }
+
+    pub(super) fn put(&self, item: Inbound) {
+        self.inbox.borrow_mut().items.push_back(item);
+    }
+
+    pub(super) fn end(&self) {
+        self.inbox.borrow_mut().ended = true;
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn failed(&self, failure: Failure) {
+        let mut inbox = self.inbox.borrow_mut();
+        // A stream that the peer has ended is whole, whatever comes after.
+        if inbox.failed.is_none() {
+            inbox.failed = Some(failure);
+        }
+        drop(inbox);
+        self.wake();
+    }
+
+    pub(super) fn reset_by_peer(&self, code: ErrorCode) {
+        // NO_ERROR after a whole response: the peer wants no more of the request (RFC 9113 8.1).
+        if code == ErrorCode::NoError && self.inbox.borrow().ended {
+            return;
+        }
+        self.failed(if code == ErrorCode::RefusedStream { Failure::Refused } else { Failure::Reset(code) });
+    }
+
+    pub(super) fn refuse(&self) {
+        self.failed(Failure::Refused);
+    }
+
+    pub(super) fn fail(&self) {
+        self.failed(Failure::Gone);
+    }
+
+    /// Its turn in the mux's line is over: `all` says that nothing is left.
+    pub(super) fn had_turn(&self, all: bool) {
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.in_line = !all;
+        let wake = all || outbox.wake_below.is_some_and(|below| outbox.queued_bytes <= below);
+        drop(outbox);
+        if wake {
+            self.wake();
+        }
+    }
+
+    pub(super) fn outbox(&self) -> RefMut<'_, Outbox> {
+        self.outbox.borrow_mut()
+    }
+}
+
+impl Outbox {
+    /// `bytes` of the first piece were sent.
+    pub(super) fn sent(&mut self, bytes: usize, ended: bool) {
+        self.queued_bytes -= bytes;
+        if self.queued.front().is_some_and(Slice::is_empty) {
+            self.queued.pop_front();
+        }
+        if ended {
+            self.ending = Ending::Ended;
+        }
+    }
+
+    pub(super) fn drop_all(&mut self) {
+        self.queued.clear();
+        self.queued_bytes = 0;
+        self.ending = Ending::Ended;
+    }
+
+    /// The queue is empty: sends what ends the stream, if it is to end.
+    pub(super) fn end_stream(&mut self, state: &mut State, id: StreamRef) {
+        let sent = match &self.ending {
+            Ending::Open | Ending::Ended => return,
+            Ending::Data => state.connection.data_frame(id, 0, true, &mut state.out).map(drop),
+            Ending::Trailers(text) => state.connection.send_trailers(id, text_lines(text), &mut state.out),
+        };
+        // A stream that is closed already needs no end.
+        let _ = sent;
+        self.ending = Ending::Ended;
+    }
+}
+
+pub(crate) struct Stream(Rc<Shared>);
+
+impl Stream {
+    pub(super) fn new(shared: Rc<Shared>) -> Stream {
+        Stream(shared)
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// What has arrived next, if anything has. Taking data opens the windows for as much again.
+    pub(crate) fn try_recv(&self) -> Option<Inbound> {
+        let mut inbox = self.0.inbox.borrow_mut();
+        let item = inbox.items.pop_front();
+        let (ended, failed) = (inbox.ended, inbox.failed);
+        drop(inbox);
+        match item {
+            Some(Inbound::Data(slice)) => {
+                self.release(slice.len());
+                Some(Inbound::Data(slice))
+            }
+            Some(item) => Some(item),
+            // A message that is whole stays so, whatever came after it.
+            None if ended => Some(Inbound::End),
+            None => failed.map(|_| Inbound::Failed),
+        }
+    }
+
+    fn release(&self, bytes: usize) {
+        let mux = &self.0.mux;
+        let mut state = mux.state.borrow_mut();
+        let State { connection, out, .. } = &mut *state;
+        connection.release(self.0.id, bytes, out);
+        mux.flush(&mut state);
+    }
+
+    /// Gives a head's memory back for the next one.
+    pub(crate) fn recycle(&self, message: Box<Message>) {
+        let mut state = self.0.mux.state.borrow_mut();
+        if state.spare.len() < SPARE_MAX {
+            state.spare.push(message);
+        }
+    }
+
+    /// How the stream failed, if it did.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let inbox = self.0.inbox.borrow();
+        inbox.failed
+    }
+
+    /// Registers the running task for whatever happens next on the stream, after sending what can be sent.
+    pub(crate) fn watch(&self, context: &Context<'_>) {
+        self.push();
+        let mut waker = self.0.waker.borrow_mut();
+        if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+    }
+
+    /// Whether at most `below` bytes wait for windows; whoever is told to wait has to [`watch`](Stream::watch).
+    pub(crate) fn poll_drained(&self, below: usize) -> Poll<()> {
+        if self.0.outbox.borrow().queued_bytes > below {
+            self.push();
+        }
+        let mut outbox = self.0.outbox.borrow_mut();
+        let waits = outbox.queued_bytes > below;
+        outbox.wake_below = waits.then_some(below);
+        if waits { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Bytes that wait for windows.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.0.outbox.borrow().queued_bytes
+    }
+
+    /// Sends a response's head, interim or final: lines of fields as HTTP/1 has them.
+    pub(crate) fn send_response(&self, status: u16, lines: &[u8], end_stream: bool) {
+        let mux = &self.0.mux;
+        let mut state = mux.state.borrow_mut();
+        let State { connection, out, .. } = &mut *state;
+        // A stream that is gone is noticed by whoever reads it.
+        let _: Result<(), SendError> = connection.send_response(self.0.id, status, text_lines(lines), end_stream, out);
+        if end_stream {
+            self.0.outbox.borrow_mut().ending = Ending::Ended;
+        }
+        mux.flush(&mut state);
+    }
+
+    /// Queues payload; it is sent at the latest when the task waits.
+    pub(crate) fn send_slice(&self, slice: Slice) {
+        let mut outbox = self.0.outbox.borrow_mut();
+        if slice.is_empty() || !matches!(outbox.ending, Ending::Open) {
+            return;
+        }
+        outbox.queued_bytes += slice.len();
+        outbox.queued.push_back(slice);
+    }
+
+    /// Ends our direction behind what is queued.
+    pub(crate) fn finish(&self, trailers: Option<Trailers<'_>>) {
+        {
+            let mut outbox = self.0.outbox.borrow_mut();
+            if !matches!(outbox.ending, Ending::Open) {
+                return;
+            }
+            outbox.ending = match trailers {
+                None => Ending::Data,
+                Some(trailers) => {
+                    let mut lines = Vec::new();
+                    for (name, value, _) in field_lines(trailers.bytes, trailers.fields) {
+                        codecs::http::h1::emit::field(&mut lines, name, value);
+                    }
+                    Ending::Trailers(lines)
+                }
+            };
+        }
+        self.push();
+    }
+
+    /// All that was to be sent is on its way.
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.0.outbox.borrow().ending, Ending::Ended)
+    }
+
+    /// Sends what there is room for, and gets in line for the rest.
+    fn push(&self) {
+        let mux = &self.0.mux;
+        {
+            let outbox = self.0.outbox.borrow();
+            if outbox.in_line || (outbox.queued.is_empty() && matches!(outbox.ending, Ending::Open | Ending::Ended)) {
+                return;
+            }
+        }
+        let mut state = mux.state.borrow_mut();
+        if state.over {
+            self.0.outbox.borrow_mut().drop_all();
+            return;
+        }
+        if mux.pump(&mut state, &self.0, FRAMES_AT_ONCE) != Pumped::All {
+            self.0.outbox.borrow_mut().in_line = true;
+            state.blocked.push_back(self.0.clone());
+            mux.wake_task();
+        }
+        mux.flush(&mut state);
+    }
+
+    /// What a reset says if the stream is dropped before its end; CANCEL if nothing else is said.
+    pub(crate) fn give_up_with(&self, code: ErrorCode) {
+        self.0.code.set(code);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let (mux, id) = (&self.0.mux, self.0.id);
+        {
+            let mut state = mux.state.borrow_mut();
+            let State { connection, out, streams, .. } = &mut *state;
+            let unread: usize = self.0.inbox.borrow_mut().items.drain(..).map(|item| item.len()).sum();
+            connection.release(id, unread, out);
+            connection.reset(id, self.0.code.get(), out);
+            if let Some(place) = streams.get_mut(id.slot as usize)
+                && place.as_ref().is_some_and(|shared| shared.id == id)
+            {
+                *place = None;
+            }
+            mux.flush(&mut state);
+        }
+        mux.live.set(mux.live.get() - 1);
+        mux.carrier.stream_ended();
+        mux.wake_task();
+    }
+}
+
+impl Inbound {
+    /// Bytes that count for flow control.
+    fn len(&self) -> usize {
+        match self {
+            Inbound::Data(slice) => slice.len(),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The endpoint's side of an exchange: an HTTP/1 connection that it has to itself for now, or a stream of an HTTP/2 one.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use codecs::http::Method;
+use codecs::http::h1::Trailers;
+use codecs::http::h2::{ErrorCode, Message, OpenError, RequestLine, text_lines};
+use runtime::Slice;
+
+use super::body::{self, Http1Body, Piece};
+use super::exchange::Exchange;
+use super::forward::count_fault;
+use super::h2::upstream::{self as http2, Leased};
+use super::h2::{Inbound, Mux, Stream};
+use crate::cluster::{CONNECT_ATTEMPTS_MAX, Cluster, Connection, Endpoint};
+use crate::fault::Fault;
+use crate::log::Point;
+use crate::relay::Pipe;
+use crate::snapshot::Protocol;
+use crate::stats::ClusterStat;
+use crate::tcp::proxy_header;
+
+pub(super) enum Upstream {
+    Http1(Connection),
+    Http2(Call),
+}
+
+/// A request on a stream.
+pub(super) struct Call {
+    pub(super) stream: Stream,
+    endpoint: Rc<Endpoint>,
+    cluster: Rc<Cluster>,
+    /// The connection has carried others before.
+    pub(super) reused: bool,
+}
+
+impl Upstream {
+    pub(super) fn endpoint(&self) -> &Rc<Endpoint> {
+        match self {
+            Upstream::Http1(connection) => &connection.endpoint,
+            Upstream::Http2(call) => &call.endpoint,
+        }
+    }
+
+    pub(super) fn cluster(&self) -> &Rc<Cluster> {
+        match self {
+            Upstream::Http1(connection) => &connection.cluster,
+            Upstream::Http2(call) => &call.cluster,
+        }
+    }
+
+    /// Registers the running task for whatever the endpoint does next.
+    pub(super) fn watch(&self, context: &Context<'_>) {
+        match self {
+            Upstream::Http1(connection) => connection.socket.watch(),
+            Upstream::Http2(call) => call.stream.watch(context),
+        }
+    }
+
+    pub(super) fn poll_drained(&self, below: usize) -> Poll<Result<(), ()>> {
+        match self {
+            Upstream::Http1(connection) => connection.socket.poll_drained(below).map_err(drop),
+            Upstream::Http2(call) if call.stream.failure().is_some() => Poll::Ready(Err(())),
+            Upstream::Http2(call) => call.stream.poll_drained(below).map(Ok),
+        }
+    }
+
+    /// Sends payload of the request; returns the bytes on the wire.
+    pub(super) fn send_up(&self, payload: Slice, chunked: bool, out: &mut Vec<u8>) -> u64 {
+        match self {
+            Upstream::Http1(connection) => body::send_payload(&connection.socket, payload, chunked, out),
+            Upstream::Http2(call) => {
+                let len = payload.len() as u64;
+                call.stream.send_slice(payload);
+                len
+            }
+        }
+    }
+
+    /// Ends the request's body; returns the bytes on the wire.
+    pub(super) fn end_up(&self, trailers: Option<Trailers<'_>>, chunked: bool, out: &mut Vec<u8>) -> u64 {
+        match self {
+            Upstream::Http1(connection) => body::send_end(&connection.socket, trailers, chunked, out),
+            Upstream::Http2(call) => {
+                call.stream.finish(trailers.filter(|trailers| !trailers.fields.is_empty()));
+                0
+            }
+        }
+    }
+
+    /// What comes next of the response's body.
+    pub(super) fn next_of_response(&self, http1: &mut Http1Body, trailers: &mut Option<Box<Message>>) -> Piece {
+        let call = match self {
+            Upstream::Http1(connection) => return http1.next(&connection.socket),
+            Upstream::Http2(call) => call,
+        };
+        loop {
+            return match call.stream.try_recv() {
+                None => Piece::Nothing,
+                Some(Inbound::Data(slice)) => {
+                    let len = slice.len() as u64;
+                    Piece::Data(slice, len)
+                }
+                Some(Inbound::Trailers(message)) => {
+                    *trailers = Some(message);
+                    continue;
+                }
+                Some(Inbound::End) => Piece::End(0),
+                Some(Inbound::Failed | Inbound::Head(_) | Inbound::Interim(_)) => Piece::Failed,
+            };
+        }
+    }
+
+    pub(super) fn pipe(&self) -> Pipe<'_> {
+        match self {
+            Upstream::Http1(connection) => Pipe::Transport(&connection.socket),
+            Upstream::Http2(call) => Pipe::Stream(&call.stream),
+        }
+    }
+
+    /// Ends it so that what was sent doesn't look complete.
+    pub(super) fn reset(self) {
+        match self {
+            Upstream::Http1(connection) => connection.reset(),
+            Upstream::Http2(call) => call.stream.give_up_with(ErrorCode::Cancel),
+        }
+    }
+}
+
+impl Exchange<'_> {
+    /// CONNECT to a host, as opposed to an extended one that names a protocol.
+    pub(super) fn is_plain_connect(&self) -> bool {
+        self.scratch.request.method == Method::Connect && self.scratch.request.protocol.is_none()
+    }
+
+    /// A connection to an endpoint: a kept one, or a fresh one from up to three endpoints.
+    pub(super) async fn lease(&mut self, cluster: &Rc<Cluster>, fresh: bool) -> Result<Upstream, Fault> {
+        let mut except = None;
+        let pooled = !fresh && cluster.config().proxy_protocol.is_none() && !self.is_plain_connect();
+        let is_http2 = cluster.config().protocol != Protocol::Http1 && !self.is_plain_connect();
+        for attempt in 1.. {
+            let endpoint = cluster.pick(except)?;
+            self.seen.attempts += 1;
+            if self.seen.upstream != Some(endpoint.address) {
+                self.seen.upstream = Some(endpoint.address);
+                if !self.http.access_logs.is_empty() {
+                    self.seen.upstream_name.clone_from(&endpoint.config.borrow().name);
+                }
+            }
+            if pooled && let Some(connection) = cluster.kept(&endpoint) {
+                return Ok(Upstream::Http1(connection));
+            }
+            let now_us = self.downstream.world.core.now_us();
+            if is_http2 {
+                self.seen.timing.mark(Point::UpstreamConnectBegin, now_us);
+                match self.guarded(self.lease_http2(cluster, &endpoint)).await {
+                    Ok(upstream) => return Ok(upstream),
+                    Err(Fault::ConnectFailed | Fault::ConnectTimeout) if attempt < CONNECT_ATTEMPTS_MAX => {
+                        except = Some(endpoint.address);
+                        continue;
+                    }
+                    Err(fault) => {
+                        count_fault(cluster, fault);
+                        return Err(fault);
+                    }
+                }
+            }
+            self.seen.timing.mark(Point::UpstreamConnectBegin, now_us);
+            match self.guarded(cluster.connect(&endpoint, pooled)).await {
+                Ok(connection) => {
+                    if !connection.reused {
+                        self.seen.timing.mark(Point::UpstreamConnectEnd, now_us + connection.connect_us);
+                        cluster.stats.inc(ClusterStat::UpstreamCxHttp1Total);
+                    }
+                    if let Some(version) = cluster.config().proxy_protocol {
+                        connection.socket.send(&proxy_header(version, self.downstream));
+                    }
+                    return Ok(Upstream::Http1(connection));
+                }
+                Err(Fault::ConnectFailed | Fault::ConnectTimeout) if attempt < CONNECT_ATTEMPTS_MAX => {
+                    except = Some(endpoint.address);
+                }
+                Err(fault) => {
+                    count_fault(cluster, fault);
+                    return Err(fault);
+                }
+            }
+        }
+        Err(Fault::ConnectFailed)
+    }
+
+    /// A stream on a connection to the endpoint, with the request's head sent; or a connection, if it speaks HTTP/1.
+    async fn lease_http2(&self, cluster: &Rc<Cluster>, endpoint: &Rc<Endpoint>) -> Result<Upstream, Fault> {
+        loop {
+            let mux = match http2::lease(cluster, endpoint).await? {
+                Leased::Http1(connection) => {
+                    cluster.stats.inc(ClusterStat::UpstreamCxHttp1Total);
+                    return Ok(Upstream::Http1(connection));
+                }
+                Leased::Http2(mux) => mux,
+            };
+            if self.upgrade.is_some() && !mux.offers_connect_protocol().await {
+                return Err(Fault::UpgradeUnsupported);
+            }
+            let reused = mux.has_answered();
+            match self.send_http2_head(&mux) {
+                Ok(stream) => {
+                    let (endpoint, cluster) = (endpoint.clone(), cluster.clone());
+                    return Ok(Upstream::Http2(Call { stream, endpoint, cluster, reused }));
+                }
+                // It has just closed or filled up: another.
+                Err(OpenError::Draining | OpenError::Exhausted | OpenError::TooManyStreams) => {}
+                Err(OpenError::NoConnectProtocol) => return Err(Fault::UpgradeUnsupported),
+            }
+        }
+    }
+
+    /// Sends the head that was put together for HTTP/1 as HTTP/2 has it.
+    fn send_http2_head(&self, mux: &Rc<Mux>) -> Result<Stream, OpenError> {
+        let (head, text) = (&self.scratch.request, self.scratch.upstream_head.as_slice());
+        let input = self.scratch.request_input.bytes();
+        let line_end = memchr::memchr(b'\n', text).map_or(text.len(), |at| at + 1);
+        let (first, fields) = text.split_at(line_end);
+        let path = first.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        let is_host = |name: &[u8]| name.eq_ignore_ascii_case(b"host");
+        let authority = text_lines(fields).find(|(name, ..)| is_host(name)).map_or(&b""[..], |(_, value, _)| value);
+        let upgrade = self.upgrade.as_deref();
+        let line = RequestLine {
+            method: if upgrade.is_some() { b"CONNECT" } else { head.method_span.of(input) },
+            scheme: if mux.transport().is_encrypted() { b"https" } else { b"http" },
+            authority,
+            path,
+            protocol: upgrade,
+        };
+        // The authority has a place of its own; a key has no meaning over HTTP/2 (RFC 8441 5).
+        let is_left_out =
+            |name: &[u8]| is_host(name) || (upgrade.is_some() && name.eq_ignore_ascii_case(b"sec-websocket-key"));
+        let kept = text_lines(fields).filter(|(name, ..)| !is_left_out(name));
+        let te = head.te_trailers.then_some((&b"te"[..], &b"trailers"[..], false));
+        mux.request(&line, kept.chain(te), head.body.is_empty() && upgrade.is_none())
+    }
+}
