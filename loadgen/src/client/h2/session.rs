@@ -10,7 +10,7 @@ use super::flight::{Flight, Flights, grpc_status};
 use crate::client::failure::{Failed, Failure};
 use crate::client::job::Exchange;
 use crate::client::lane::Lane;
-use crate::client::response::GRPC_STATUS_NONE;
+use crate::client::response::{Answer, GRPC_STATUS_NONE};
 use crate::client::schedule::Ticket;
 use crate::h2;
 use crate::transport::{Input, Transport};
@@ -283,7 +283,9 @@ impl Session {
                 Ok(Found::Message) => match self.flights.land(stream) {
                     Some((ticket, answer)) => {
                         self.served += 1;
-                        lane.answered(ticket, &answer);
+                        // The message's bytes, without the frame around it.
+                        let body_bytes = lane.plan.message.len() as u64;
+                        lane.answered(ticket, &Answer { body_bytes, ..answer });
                         self.idle.push(stream);
                         continue;
                     }
