@@ -109,6 +109,9 @@ impl Connection {
             match parsed.map_err(|error| Failed::bad_response(&error))? {
                 Status::Partial => continue,
                 Status::Complete(n) if head.status == 101 && n == received.len() => break,
+                Status::Complete(_) if head.status == 101 => {
+                    return Err(Failed::bad_response(&"bytes behind the upgrade that nobody asked for"));
+                }
                 Status::Complete(_) => {
                     let detail = format!("the WebSocket was refused with status {}", head.status);
                     return Err(Failed::bad_response(&detail));

@@ -1,7 +1,8 @@
-//! One connection of HTTP/2 and the requests that share it: `session` is the connection, this the task that gives it
-//! tickets, times requests out and connects anew.
+//! One connection of HTTP/2 and the requests that share it: `session` and `receive` are the connection, this the task that
+//! gives it tickets, times requests out and connects anew.
 
 mod flight;
+mod receive;
 mod session;
 
 use std::collections::VecDeque;
@@ -63,7 +64,6 @@ pub(crate) async fn run(lane: Rc<Lane>, index: usize) {
             Ending::Failed(failed) => {
                 if let Some(mut session) = task.session.take() {
                     session.fail_all(&failed);
-                    task.waiting.extend(session.take_unprocessed());
                 }
                 task.retry.failed(&lane, &failed).await;
             }
@@ -140,7 +140,9 @@ impl Task {
             Ok(is_open) => is_open,
             Err(failed) => return Poll::Ready(Ending::Failed(failed)),
         };
-        session.take_unprocessed().for_each(|ticket| self.waiting.push_back(ticket));
+        while let Some(ticket) = session.take_unprocessed() {
+            self.waiting.push_front(ticket);
+        }
         if self.armed && self.timer.expired() {
             self.armed = false;
             let (now_us, timeout_us) = (self.lane.core.now_us(), self.lane.plan.timeout_us);
@@ -154,7 +156,7 @@ impl Task {
         let Some(session) = &mut self.session else { return Poll::Ready(Ending::Closed) };
         session.pump();
         session.flush();
-        let spent = session.is_draining() || (self.lane.plan.new_connections && session.served() > 0);
+        let spent = session.is_draining() || session.is_spent();
         match session.in_flight() {
             0 if self.over && self.waiting.is_empty() => Poll::Ready(Ending::Over),
             0 if spent || !is_open => Poll::Ready(Ending::Closed),
@@ -167,7 +169,7 @@ impl Task {
     fn fill(&mut self, context: &Context<'_>) {
         let Task { lane, session: Some(session), waiting, .. } = self else { return };
         let (plan, now_us) = (&lane.plan, lane.core.now_us());
-        if session.is_draining() || (plan.new_connections && session.served() > 0) {
+        if session.is_draining() || session.is_spent() {
             return;
         }
         let room = session.streams_max();

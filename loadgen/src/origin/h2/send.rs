@@ -31,19 +31,20 @@ impl Session<'_> {
     #[inline]
     pub(super) fn respond(&mut self, stream: StreamRef, answer: &Answer) {
         let bytes = if answer.head_only { 0 } else { answer.body_bytes };
-        let mut length = Vec::with_capacity(20);
-        emit::decimal(&mut length, answer.body_bytes);
+        let Session { origin, connection, length, out, .. } = self;
+        length.clear();
+        emit::decimal(length, answer.body_bytes);
         let sent = {
-            let mut stock = self.origin.stock.borrow_mut();
+            let mut stock = origin.stock.borrow_mut();
             let fields: [FieldLine<'_>; 4] = [
                 (b"server", b"loadgen", false),
-                (b"date", stock.date(self.origin.unix_secs()), false),
+                (b"date", stock.date(origin.unix_secs()), false),
                 (b"content-type", b"text/plain", false),
-                (b"content-length", &length, false),
+                (b"content-length", length, false),
             ];
             let has_length = !answer.chunked && !matches!(answer.status, 204 | 304);
             let fields = &fields[..if has_length { 4 } else { 3 }];
-            self.connection.send_response(stream, answer.status, fields.iter().copied(), bytes == 0, &mut self.out)
+            connection.send_response(stream, answer.status, fields.iter().copied(), bytes == 0, out)
         };
         if sent.is_err() || bytes == 0 {
             self.forget(stream);

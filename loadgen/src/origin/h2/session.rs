@@ -27,6 +27,8 @@ pub(super) struct Session<'a> {
     /// Streams with something to send, in turn; and those whose windows are used up.
     pub(super) sending: VecDeque<StreamRef>,
     pub(super) blocked: Vec<StreamRef>,
+    /// A content-length in digits, while it is sent.
+    pub(super) length: Vec<u8>,
     /// When delayed answers are due, µs, with their streams.
     due: BinaryHeap<Reverse<(u64, u32, u32)>>,
     /// No more requests; the connection ends with the last answer.
@@ -46,6 +48,7 @@ impl<'a> Session<'a> {
             streams: Streams::default(),
             sending: VecDeque::new(),
             blocked: Vec::new(),
+            length: Vec::with_capacity(20),
             due: BinaryHeap::new(),
             closing: false,
         }

@@ -1,17 +1,14 @@
-//! A connection's bytes, plain or over TLS, for both ends.
-//!
-//! What is sent over TLS is gathered first, so that small writes share a record, and sealed when the task is about to wait:
-//! `poll_recv`, `poll_drained` and `flush` do that. What arrives is decrypted in the buffer that it was received in.
+//! The TLS of a connection: records in, plaintext out, and the other way.
 
 use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::io;
 use std::ops::Range;
 use std::task::Poll;
 
-use codecs::tls::{self, ClientConfig, Negotiated, Phase, ServerConfig, Session, TlsError};
+use codecs::tls::{self, Negotiated, Phase, Session, TlsError};
 use runtime::{Core, Received, Slice, Socket};
+
+use super::{Fault, Input};
 
 /// Plaintext that waits for more is sealed from this size on.
 const PENDING_BYTES_MAX: usize = 64 * 1024;
@@ -20,26 +17,7 @@ const ALONE_BYTES_MIN: usize = 16 * 1024;
 /// Sealed bytes from this size on are sent from where they are.
 const OWNED_BYTES_MIN: usize = 4 * 1024;
 
-/// What a connection has to say.
-pub(crate) enum Input {
-    Data(Slice),
-    End,
-    Failed(Fault),
-}
-
-/// How a connection failed.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    Io(io::Error),
-    Tls(TlsError),
-}
-
-pub(crate) struct Transport {
-    socket: Socket,
-    tls: Option<Box<Tls>>,
-}
-
-struct Tls {
+pub(super) struct Tls {
     core: Core,
     state: RefCell<State>,
 }
@@ -59,149 +37,8 @@ struct State {
     failed: Option<TlsError>,
 }
 
-impl Transport {
-    pub(crate) fn plain(socket: Socket) -> Transport {
-        Transport { socket, tls: None }
-    }
-
-    /// Begins a handshake with a server that has to prove that it is `name`.
-    pub(crate) fn client(
-        core: &Core,
-        socket: Socket,
-        config: &ClientConfig,
-        name: &str,
-    ) -> Result<Transport, TlsError> {
-        let mut hello = Vec::new();
-        let session = Session::client(config, Some(name), &mut hello)?;
-        socket.send(&hello);
-        Ok(Transport { socket, tls: Some(Box::new(Tls::new(core, session))) })
-    }
-
-    /// Waits for a client's handshake.
-    pub(crate) fn server(core: &Core, socket: Socket, config: &ServerConfig) -> Result<Transport, TlsError> {
-        let session = Session::server(config)?;
-        Ok(Transport { socket, tls: Some(Box::new(Tls::new(core, session))) })
-    }
-
-    /// Ready once bytes can be exchanged.
-    pub(crate) fn poll_handshake(&self) -> Poll<Result<(), Fault>> {
-        match &self.tls {
-            None => Poll::Ready(Ok(())),
-            Some(tls) => tls.poll_handshake(&self.socket),
-        }
-    }
-
-    /// What was agreed on, if this is TLS and the handshake is done.
-    pub(crate) fn negotiated(&self) -> Option<Ref<'_, Negotiated>> {
-        let state = self.tls.as_ref()?.state.borrow();
-        Ref::filter_map(state, |state| state.session.negotiated()).ok()
-    }
-
-    /// The protocol that ALPN decided on is HTTP/2.
-    pub(crate) fn is_h2(&self) -> bool {
-        self.negotiated().is_some_and(|negotiated| negotiated.alpn.as_deref() == Some(b"h2"))
-    }
-
-    /// The next bytes, the end, or the failure; registers the running task if there is none of them yet.
-    #[inline]
-    pub(crate) fn poll_recv(&self) -> Poll<Input> {
-        match &self.tls {
-            None => self.socket.poll_recv().map(|received| match received {
-                Received::Data(slice) => Input::Data(slice),
-                Received::End => Input::End,
-                Received::Failed(error) => Input::Failed(Fault::Io(error)),
-            }),
-            Some(tls) => tls.poll_recv(&self.socket),
-        }
-    }
-
-    pub(crate) async fn recv(&self) -> Input {
-        poll_fn(|_| self.poll_recv()).await
-    }
-
-    /// Puts bytes back to the front of the queue.
-    pub(crate) fn unrecv(&self, slice: Slice) {
-        match &self.tls {
-            None => self.socket.unrecv(slice),
-            Some(tls) => tls.state.borrow_mut().plain.push_front(slice),
-        }
-    }
-
-    /// Whether the connection has shown an end, a failure or input.
-    #[inline]
-    pub(crate) fn has_input(&self) -> bool {
-        match &self.tls {
-            None => self.socket.has_input(),
-            Some(tls) => tls.has_input(&self.socket),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn send(&self, bytes: &[u8]) {
-        match &self.tls {
-            None => self.socket.send(bytes),
-            Some(tls) => tls.send(&self.socket, bytes),
-        }
-    }
-
-    /// Queues a slice; a large one isn't copied.
-    #[inline]
-    pub(crate) fn send_slice(&self, slice: Slice) {
-        match &self.tls {
-            None => self.socket.send_slice(slice),
-            Some(tls) => tls.send(&self.socket, &slice),
-        }
-    }
-
-    /// Hands on what was gathered: before waiting for anything but this connection.
-    #[inline]
-    pub(crate) fn flush(&self) {
-        if let Some(tls) = &self.tls {
-            tls.state.borrow_mut().flush(&tls.core, &self.socket);
-        }
-    }
-
-    /// Bytes queued and not yet taken by the kernel.
-    #[inline]
-    pub(crate) fn unsent_bytes(&self) -> usize {
-        let pending = self.tls.as_ref().map_or(0, |tls| tls.state.borrow().pending.len());
-        self.socket.unsent_bytes() + pending
-    }
-
-    /// Ready once at most `below` bytes are queued, or the connection has failed.
-    #[inline]
-    pub(crate) fn poll_drained(&self, below: usize) -> Poll<io::Result<()>> {
-        self.flush();
-        self.socket.poll_drained(below)
-    }
-
-    pub(crate) async fn drained(&self, below: usize) -> io::Result<()> {
-        poll_fn(|_| self.poll_drained(below)).await
-    }
-
-    /// Sends what is queued and ends in order.
-    pub(crate) fn close_lingering(self) {
-        self.say_goodbye();
-        self.socket.close_lingering();
-    }
-
-    /// As dropping it, with TLS's word that this was all.
-    pub(crate) fn close(self) {
-        self.say_goodbye();
-    }
-
-    fn say_goodbye(&self) {
-        let Some(tls) = &self.tls else { return };
-        let mut state = tls.state.borrow_mut();
-        state.flush(&tls.core, &self.socket);
-        let State { session, sealed, .. } = &mut *state;
-        session.close_notify(sealed);
-        state.send_sealed(&tls.core, &self.socket);
-    }
-}
-
 impl Tls {
-    fn new(core: &Core, session: Session) -> Tls {
+    pub(super) fn new(core: &Core, session: Session) -> Tls {
         let state = State {
             session,
             carry: Vec::new(),
@@ -215,7 +52,7 @@ impl Tls {
         Tls { core: core.clone(), state: RefCell::new(state) }
     }
 
-    fn poll_handshake(&self, socket: &Socket) -> Poll<Result<(), Fault>> {
+    pub(super) fn poll_handshake(&self, socket: &Socket) -> Poll<Result<(), Fault>> {
         let mut state = self.state.borrow_mut();
         loop {
             if let Some(error) = &state.failed {
@@ -233,7 +70,7 @@ impl Tls {
         }
     }
 
-    fn poll_recv(&self, socket: &Socket) -> Poll<Input> {
+    pub(super) fn poll_recv(&self, socket: &Socket) -> Poll<Input> {
         let mut state = self.state.borrow_mut();
         loop {
             if let Some(slice) = state.plain.pop_front() {
@@ -258,7 +95,7 @@ impl Tls {
     }
 
     /// Tickets for later sessions come on an idle connection too: they are taken here, and are no input.
-    fn has_input(&self, socket: &Socket) -> bool {
+    pub(super) fn has_input(&self, socket: &Socket) -> bool {
         let mut state = self.state.borrow_mut();
         while state.plain.is_empty() && !state.ended && state.failed.is_none() {
             match socket.try_recv() {
@@ -270,7 +107,7 @@ impl Tls {
         true
     }
 
-    fn send(&self, socket: &Socket, bytes: &[u8]) {
+    pub(super) fn send(&self, socket: &Socket, bytes: &[u8]) {
         let mut state = self.state.borrow_mut();
         if state.pending.is_empty() && bytes.len() >= ALONE_BYTES_MIN && !state.session.is_handshaking() {
             return state.seal(&self.core, socket, bytes);
@@ -279,6 +116,31 @@ impl Tls {
         if state.pending.len() >= PENDING_BYTES_MAX {
             state.flush(&self.core, socket);
         }
+    }
+
+    pub(super) fn unrecv(&self, slice: Slice) {
+        self.state.borrow_mut().plain.push_front(slice);
+    }
+
+    /// Bytes that wait to be sealed.
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.state.borrow().pending.len()
+    }
+
+    pub(super) fn negotiated(&self) -> Option<Ref<'_, Negotiated>> {
+        Ref::filter_map(self.state.borrow(), |state| state.session.negotiated()).ok()
+    }
+
+    pub(super) fn flush(&self, socket: &Socket) {
+        self.state.borrow_mut().flush(&self.core, socket);
+    }
+
+    /// Sends what is pending, and the word that this was all.
+    pub(super) fn say_goodbye(&self, socket: &Socket) {
+        let state = &mut *self.state.borrow_mut();
+        state.flush(&self.core, socket);
+        state.session.close_notify(&mut state.sealed);
+        state.send_sealed(&self.core, socket);
     }
 }
 
