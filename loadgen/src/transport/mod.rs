@@ -164,6 +164,11 @@ impl Transport {
         self.say_goodbye();
     }
 
+    /// Drops what is queued and resets the connection.
+    pub(crate) fn reset(self) {
+        self.socket.reset();
+    }
+
     fn say_goodbye(&self) {
         if let Some(tls) = &self.tls {
             tls.say_goodbye(&self.socket);

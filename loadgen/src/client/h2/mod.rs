@@ -60,7 +60,7 @@ pub(crate) async fn run(lane: Rc<Lane>, index: usize) {
     while task.session.is_some() || task.reconnect().await {
         match poll_fn(|context| task.step(context)).await {
             Ending::Over => break,
-            Ending::Closed => task.close().await,
+            Ending::Closed => task.close(),
             Ending::Failed(failed) => {
                 if let Some(mut session) = task.session.take() {
                     session.fail_all(&failed);
@@ -69,7 +69,7 @@ pub(crate) async fn run(lane: Rc<Lane>, index: usize) {
             }
         }
     }
-    task.close().await;
+    task.close();
     lane.ended();
 }
 
@@ -223,14 +223,15 @@ impl Task {
         }
     }
 
-    async fn close(&mut self) {
-        let Some(session) = self.session.take() else { return };
+    fn close(&mut self) {
         self.armed = false;
-        let transport = session.finish();
+        let Some(session) = self.session.take() else { return };
         if self.lane.plan.new_connections {
-            connect::settle(&self.lane, &self.timer, transport).await;
+            // Servers of HTTP/2 leave it to the client to close, who would keep the port pair for a minute: with a
+            // connection a request, ports would run out.
+            session.reset();
         } else {
-            transport.close();
+            session.finish();
         }
     }
 }

@@ -229,10 +229,14 @@ impl Session {
         self.transport.flush();
     }
 
-    /// Says goodbye.
-    pub(super) fn finish(mut self) -> Transport {
+    /// Says goodbye and closes.
+    pub(super) fn finish(mut self) {
         self.connection.go_away(ErrorCode::NoError, &mut self.out);
         self.flush();
-        self.transport
+        self.transport.close();
+    }
+
+    pub(super) fn reset(self) {
+        self.transport.reset();
     }
 }
