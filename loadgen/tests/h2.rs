@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{DRIVERS, Origin, certificate, load, program};
+use common::{DRIVERS, Origin, certificate, load, program, wait_until};
 
 fn each_origin(arguments: &[&str], test: impl Fn(&Origin, &[&str])) {
     for driver in DRIVERS {
@@ -138,4 +138,40 @@ fn nghttp_and_curl_get_what_the_origin_serves() {
     let arguments = ["-sS", "--http2-prior-knowledge", "--data-binary", &body, "-o", "/dev/null", "-w", format, &url];
     assert_eq!(program("curl", &arguments), "2 200 2000000 70000");
     std::fs::remove_file(&file).expect("the file is ours");
+}
+
+#[test]
+fn nginx_answers_the_client_and_goes_away_in_between() {
+    let folder = format!("{}/nginx-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let free =
+        || std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let (plain, tls, files) = (free(), free(), certificate());
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map(|kind| format!("{kind}_temp_path {folder}/{kind};"))
+        .concat();
+    let config = format!(
+        "pid {folder}/pid; error_log {folder}/log; daemon off; events {{}}
+         http {{ access_log off; keepalive_requests 100; {temporary}
+         server {{ listen {plain} http2; listen {tls} ssl http2; location / {{ return 200 hello; }}
+         ssl_certificate {}; ssl_certificate_key {}; }} }}",
+        files.certificate, files.key
+    );
+    std::fs::write(format!("{folder}/conf"), config).expect("a file");
+    let started = std::process::Command::new("nginx").args(["-c", &format!("{folder}/conf")]).spawn();
+    let mut nginx = started.expect("nginx starts");
+    wait_until("nginx", || std::net::TcpStream::connect(plain).is_ok());
+    for (url, more) in [(format!("http://{plain}/"), &[][..]), (format!("https://{tls}/"), &["--insecure"])] {
+        let arguments = [&["--h2", "-n", "5000", "-c", "4", "-m", "16"], more].concat();
+        let (result, _) = load(&url, &arguments);
+        assert_eq!((&result["responses"], &result["failed"]), (&5000.into(), &0.into()), "{result}");
+        assert!(result["connects"].as_u64() >= Some(50), "a hundred requests each: {result}");
+        let arguments = [&["--h2", "-n", "100", "-c", "4", "--new-connections"], more].concat();
+        let (result, _) = load(&url, &arguments);
+        assert_eq!((&result["responses"], &result["connects"]), (&100.into(), &100.into()), "{result}");
+    }
+    let pid = nginx.id().to_string();
+    let _ = std::process::Command::new("kill").arg(&pid).status();
+    let _ = nginx.wait();
+    let _ = std::fs::remove_dir_all(&folder);
 }
