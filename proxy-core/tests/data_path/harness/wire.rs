@@ -175,7 +175,7 @@ impl Wire {
         }
     }
 
-    fn framed(&mut self, message: &mut Message) -> Result<bool, Broken> {
+    pub(crate) fn framed(&mut self, message: &mut Message) -> Result<bool, Broken> {
         if message.all("transfer-encoding").iter().any(|coding| coding.ends_with("chunked")) {
             self.chunked(message)?;
             return Ok(true);

@@ -1,0 +1,6 @@
+//! HTTP/2 on both sides, against peers made of the `h2` crate and of frames written by hand: neither knows our codec.
+
+mod client;
+mod matrix;
+mod origin;
+mod world;
