@@ -72,8 +72,13 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
     };
     let timer = core.timer();
     let end = poll_fn(|context| connection.poll(context, &timer)).await;
+    let is_gone = matches!(end, End::Gone);
     connection.finish(end, &timer).await;
     downstream.count_http2_end(&stats);
+    // What the client still sends must not turn into a reset that overtakes the last words.
+    if !is_gone && let Ok(downstream) = Rc::try_unwrap(downstream) {
+        downstream.socket.close_lingering();
+    }
 }
 
 /// What the listener grants its clients.
@@ -235,8 +240,5 @@ impl Connection {
             Poll::Pending
         })
         .await;
-        if !is_gone {
-            self.downstream.socket.shutdown_write();
-        }
     }
 }

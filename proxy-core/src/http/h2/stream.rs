@@ -119,9 +119,10 @@ impl Shared {
         self.wake();
     }
 
-    pub(super) fn reset_by_peer(&self, code: ErrorCode) {
-        // NO_ERROR after a whole response: the peer wants no more of the request (RFC 9113 8.1).
-        if code == ErrorCode::NoError && self.inbox.borrow().ended {
+    pub(super) fn reset_by_peer(&self, code: ErrorCode, is_response: bool) {
+        // NO_ERROR after a whole response: the endpoint wants no more of the request (RFC 9113 8.1). A client that resets
+        // wants no response, whatever it calls that.
+        if code == ErrorCode::NoError && is_response && self.inbox.borrow().ended {
             return;
         }
         self.failed(if code == ErrorCode::RefusedStream { Failure::Refused } else { Failure::Reset(code) });
@@ -300,6 +301,11 @@ impl Stream {
             };
         }
         self.push();
+    }
+
+    /// What is queued is all that there will be.
+    pub(crate) fn is_ending(&self) -> bool {
+        !matches!(self.0.outbox.borrow().ending, Ending::Open)
     }
 
     /// All that was to be sent is on its way.

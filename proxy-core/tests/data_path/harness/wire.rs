@@ -148,6 +148,11 @@ impl Wire {
         Ok(self.unread.drain(..len).collect())
     }
 
+    /// What has been read and nobody has asked for.
+    pub(crate) fn taken(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
+    }
+
     /// Everything until the peer ends, and how it ended.
     pub(crate) fn rest(&mut self) -> (Vec<u8>, Broken) {
         loop {

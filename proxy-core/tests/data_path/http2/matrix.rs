@@ -189,7 +189,8 @@ fn a_body_that_breaks_off_is_no_request(driver: Driver) {
             }
             Peer::Http2(h2) => {
                 let request = pairing.ask("POST", "/echo").request();
-                let (_response, mut body) = h2.run(super::client::begin(h2.send.clone(), request, false)).expect("sent");
+                let (_response, mut body) =
+                    h2.run(super::client::begin(h2.send.clone(), request, false)).expect("sent");
                 body.send_data("hello".into(), false).expect("sent");
                 h2.until("it is under way", || pairing.seen.begun() > begun);
                 body.send_reset(h2::Reason::CANCEL);

@@ -2,5 +2,8 @@
 
 mod client;
 mod matrix;
+mod multiplexing;
 mod origin;
+mod raw;
+mod tunnels;
 mod world;

@@ -64,7 +64,11 @@ impl Seen {
         self.got.lock().expect("a lock").len()
     }
 
-    fn note(&self, got: &Got) {
+    pub(super) fn note_reset(&self) {
+        self.resets.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn note(&self, got: &Got) {
         self.got.lock().expect("a lock").push(got.clone());
     }
 }
@@ -164,7 +168,8 @@ fn got_http1(head: &Message) -> Got {
 
 /// False if the connection isn't to go on.
 fn send_http1(wire: &mut crate::harness::Wire, got: &Got, script: &Script) -> bool {
-    let mut out = format!("HTTP/1.1 {} Whatever\r\nconnection: x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n", script.status);
+    let mut out =
+        format!("HTTP/1.1 {} Whatever\r\nconnection: x-hop\r\nx-hop: 1\r\nkeep-alive: timeout=5\r\n", script.status);
     for (name, value) in &script.fields {
         out += &format!("{name}: {value}\r\n");
     }
@@ -198,7 +203,6 @@ pub(super) type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// An origin on HTTP/2; it ends with the test's process.
 pub(super) struct H2Origin {
     pub(super) address: SocketAddr,
-    pub(super) seen: Arc<Seen>,
 }
 
 impl H2Origin {
@@ -232,7 +236,7 @@ impl H2Origin {
                 }
             });
         });
-        H2Origin { address, seen: seen.clone() }
+        H2Origin { address }
     }
 }
 

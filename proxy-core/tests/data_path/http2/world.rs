@@ -56,9 +56,7 @@ pub(super) fn two_clusters(http1: &str, http2: &str, fields: &str) -> String {
             "{fields} routes: [{{ match: {{ prefix: /, host: http1.test }}, cluster: one }}, \
              {{ match: {{ prefix: /, host: http2.test }}, cluster: two }}]"
         ),
-        &format!(
-            "{{ name: one, endpoints: ['{http1}'] }}, {{ name: two, protocol: http2, endpoints: ['{http2}'] }}"
-        ),
+        &format!("{{ name: one, endpoints: ['{http1}'] }}, {{ name: two, protocol: http2, endpoints: ['{http2}'] }}"),
     )
 }
 
