@@ -38,7 +38,12 @@ struct Try<'r> {
     sent_us: u64,
     up_bytes: u64,
     down_bytes: u64,
+    /// Interim heads of an HTTP/1 response; with HTTP/2 the codec counts them.
+    interims: u32,
 }
+
+/// Interim heads before a final one; nobody sends more than a few.
+const INTERIM_HEADS_MAX: u32 = 100;
 
 /// Counts a request under way at an endpoint.
 struct Active(Rc<Endpoint>);
@@ -138,6 +143,7 @@ impl Exchange<'_> {
             sent_us,
             up_bytes: self.scratch.upstream_head.len() as u64,
             down_bytes: 0,
+            interims: 0,
             upstream,
         };
         let result = poll_fn(|context| self.poll_attempt(&mut attempt, forward, context)).await;
@@ -385,6 +391,10 @@ impl Exchange<'_> {
         scratch.response_input.finish(consumed, &connection.socket);
         attempt.down_bytes -= rest as u64;
         if scratch.response.is_interim() {
+            attempt.interims += 1;
+            if attempt.interims > INTERIM_HEADS_MAX {
+                return Err(Fault::BadResponse(ErrorKind::InvalidStatusLine));
+            }
             self.pass_interim();
             self.scratch.response_input.clear();
             self.scratch.scanner = Default::default();
