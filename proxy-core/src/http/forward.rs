@@ -177,7 +177,7 @@ impl Exchange<'_> {
             Upstream::Http2(call) => match call.stream.failure() {
                 Some(Failure::Refused) => true,
                 Some(Failure::Gone) => call.reused && self.scratch.request.method.is_idempotent(),
-                Some(Failure::Reset(_)) | None => false,
+                Some(Failure::Reset(_) | Failure::Malformed) | None => false,
             },
         }
     }
@@ -335,6 +335,9 @@ impl Exchange<'_> {
             None => return Ok(false),
             Some(Inbound::Head(message)) => (message, false),
             Some(Inbound::Interim(message)) => (message, true),
+            Some(_) if call.stream.failure() == Some(Failure::Malformed) => {
+                return Err(Fault::BadResponse(ErrorKind::InvalidStatusLine));
+            }
             Some(_) => return Err(Fault::UpstreamClosed),
         };
         self.seen.timing.mark(Point::UpstreamReceiveBegin, self.downstream.world.core.now_us());

@@ -228,7 +228,7 @@ impl Mux {
                     true if state.find(stream).is_none() => {
                         self.open(state, stream, end_stream, Some(too_large(kind)), opened);
                     }
-                    _ => state.deliver(stream, |shared, _| shared.fail()),
+                    _ => state.deliver(stream, |shared, _| shared.failed(Failure::Malformed)),
                 },
                 Event::Response { stream, end_stream } => state.deliver(stream, |shared, message| {
                     shared.put(Inbound::Head(message));
@@ -269,7 +269,7 @@ impl Mux {
                 Event::StreamError { stream, .. } => {
                     state.counts.stream_errors += 1;
                     if let Some(shared) = state.find(stream) {
-                        shared.fail();
+                        shared.failed(Failure::Malformed);
                     }
                 }
                 Event::Window { .. } => self.wake_task(),
@@ -280,7 +280,7 @@ impl Mux {
                 Event::GoAway { last_stream, .. } => {
                     for shared in state.streams.iter().flatten() {
                         if shared.id().id > last_stream {
-                            shared.refuse();
+                            shared.failed(Failure::Refused);
                         }
                     }
                     self.wake_task();
@@ -500,16 +500,13 @@ impl Mux {
     }
 
     /// Ends every stream: nothing more comes or goes.
-    fn end(&self, refused: bool) {
+    fn end(&self, failure: Failure) {
         let mut state = self.state.borrow_mut();
         state.over = true;
         self.waiters.take().into_iter().for_each(Waker::wake);
         state.blocked.clear();
         for shared in state.streams.drain(..).flatten() {
-            match refused {
-                true => shared.refuse(),
-                false => shared.fail(),
-            }
+            shared.failed(failure);
         }
     }
 }

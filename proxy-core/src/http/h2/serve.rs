@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use codecs::http::h2::{ErrorCode, Limits, Role};
 
-use super::{Carrier, Mux, Opened};
+use super::{Carrier, Failure, Mux, Opened};
 use crate::core::DRAIN_IDLE_MS;
 use crate::http::exchange;
 use crate::listener::Downstream;
@@ -224,7 +224,7 @@ impl Connection {
             End::Gone => HttpStat::DownstreamCxDestroyRemote,
             _ => HttpStat::DownstreamCxDestroyLocal,
         });
-        self.mux.end(false);
+        self.mux.end(Failure::Gone);
         let core = &self.downstream.world.core;
         let until_ms = core.now_ms() + LAST_BYTES_MS;
         timer.set(until_ms);

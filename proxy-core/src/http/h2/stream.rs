@@ -35,8 +35,10 @@ pub(crate) enum Failure {
     Reset(ErrorCode),
     /// The peer has not processed the request, and says so: it may be sent again, whatever it is.
     Refused,
-    /// The connection ended, or the peer broke the protocol.
+    /// The connection ended.
     Gone,
+    /// The peer broke the protocol or a limit.
+    Malformed,
 }
 
 pub(super) struct Shared {
@@ -109,7 +111,7 @@ impl Shared {
         }
     }
 
-    fn failed(&self, failure: Failure) {
+    pub(super) fn failed(&self, failure: Failure) {
         let mut inbox = self.inbox.borrow_mut();
         // A stream that the peer has ended is whole, whatever comes after.
         if inbox.failed.is_none() {
@@ -126,14 +128,6 @@ impl Shared {
             return;
         }
         self.failed(if code == ErrorCode::RefusedStream { Failure::Refused } else { Failure::Reset(code) });
-    }
-
-    pub(super) fn refuse(&self) {
-        self.failed(Failure::Refused);
-    }
-
-    pub(super) fn fail(&self) {
-        self.failed(Failure::Gone);
     }
 
     /// Its turn in the mux's line is over: `all` says that nothing is left.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use codecs::http::h2::{ErrorCode, Limits, Role};
 
-use super::{Carrier, Mux, STREAMS_UNKNOWN_MAX};
+use super::{Carrier, Failure, Mux, STREAMS_UNKNOWN_MAX};
 use crate::cluster::{Cluster, Connection, Endpoint};
 use crate::fault::Fault;
 use crate::stats::ClusterStat;
@@ -220,7 +220,8 @@ fn start(cluster: &Rc<Cluster>, connection: Connection) -> Rc<Mux> {
     cluster.stats.inc(ClusterStat::UpstreamCxHttp2Total);
     let mux = Mux::new(&core, Box::new(connection), Role::Client, &limits);
     endpoint.http2.connections.borrow_mut().push(mux.clone());
-    let driven = Driven { cluster: cluster.clone(), endpoint, mux: mux.clone(), idle_since_ms: core.now_ms() };
+    let (cluster, idle_since_ms) = (cluster.clone(), core.now_ms());
+    let driven = Driven { cluster, endpoint, mux: mux.clone(), idle_since_ms, failure: Failure::Gone };
     core.spawn(drive(driven));
     mux
 }
@@ -230,6 +231,8 @@ struct Driven {
     endpoint: Rc<Endpoint>,
     mux: Rc<Mux>,
     idle_since_ms: u64,
+    /// What those hear whose streams end with the connection.
+    failure: Failure,
 }
 
 /// The connection's task: reads, and sends what waited for room, until the connection ends.
@@ -238,7 +241,7 @@ async fn drive(mut driven: Driven) {
     poll_fn(|context| driven.poll(context, &timer)).await;
     let pool = &driven.endpoint.http2;
     pool.connections.borrow_mut().retain(|mux| !Rc::ptr_eq(mux, &driven.mux));
-    driven.mux.end(false);
+    driven.mux.end(driven.failure);
     pool.changed();
 }
 
@@ -257,7 +260,11 @@ impl Driven {
                 }
                 Err(error) => {
                     if let Some(error) = error {
-                        self.cluster.stats.inc(ClusterStat::UpstreamCxProtocolError);
+                        // Requests under way count it themselves.
+                        match self.mux.live() {
+                            0 => self.cluster.stats.inc(ClusterStat::UpstreamCxProtocolError),
+                            _ => self.failure = Failure::Malformed,
+                        }
                         let error = error.kind.as_str();
                         tracing::debug!(endpoint = %self.endpoint.address, error, "HTTP/2 connection ended");
                     }
