@@ -54,6 +54,16 @@ impl Pipe<'_> {
         }
     }
 
+    /// Whether it can be let go without loss. A connection's queue outlives it; a stream's doesn't.
+    fn is_flushed(&self) -> bool {
+        match self {
+            Pipe::Transport(_) => true,
+            Pipe::Stream(stream) => {
+                stream.failure().is_some() || (stream.poll_drained(0).is_ready() && stream.is_finished())
+            }
+        }
+    }
+
     fn watch(&self, context: &Context<'_>) {
         match self {
             Pipe::Transport(transport) => transport.watch(),
@@ -118,7 +128,7 @@ pub(crate) async fn relay(
             (Err(false), _) | (_, Err(true)) => return Poll::Ready(End::UpstreamFailed),
             (Ok(()), Ok(())) => {}
         }
-        if !up_open && !down_open {
+        if !up_open && !down_open && client.is_flushed() && upstream.is_flushed() {
             return Poll::Ready(End::Complete);
         }
         if cut_off() {

@@ -190,6 +190,14 @@ impl Cluster {
         Connection::open(self, endpoint, config.connect_timeout_ms).await
     }
 
+    /// Waits until there may be one more connection.
+    pub(crate) async fn wait_for_room(self: &Rc<Cluster>) -> Result<(), Fault> {
+        let config = self.config();
+        let bound = self.share(config.breaker.connections_max);
+        let room = || self.connections.get() < bound || self.evict_idle();
+        if room() { Ok(()) } else { self.wait_for(room, &config).await }
+    }
+
     async fn wait_for(&self, room: impl FnMut() -> bool, config: &snapshot::Cluster) -> Result<(), Fault> {
         self.stats.inc(ClusterStat::UpstreamCxOverflow);
         if self.waiting.len() >= self.share(config.breaker.pending_max) as usize {
@@ -213,10 +221,13 @@ impl Cluster {
             let mut idle = endpoint.idle.borrow_mut();
             (!idle.is_empty()).then(|| idle.remove(0))
         });
-        drop(endpoints);
         if victim.is_some() {
             self.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
+        } else {
+            // These close a moment later: whoever waits is woken then.
+            endpoints.iter().any(|endpoint| endpoint.http2.retire_idle());
         }
+        drop(endpoints);
         victim.is_some()
     }
 

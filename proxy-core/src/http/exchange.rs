@@ -79,7 +79,10 @@ pub(super) async fn run(downstream: &Downstream, timer: &Timer, first: Slice, nu
     let config = downstream.listener.config();
     let Some(mut exchange) = Exchange::new(downstream, &config, timer, Client::Http1) else { return Next::Close };
     let next = match exchange.read_head(first).await {
-        Ok(()) => exchange.answer(number).await,
+        Ok(()) => {
+            exchange.begin(number);
+            exchange.answer().await
+        }
         Err(fault) => exchange.fail(fault).await,
     };
     exchange.end();
@@ -91,8 +94,11 @@ pub(super) async fn run_stream(downstream: Rc<Downstream>, stream: Stream, too_l
     let (config, timer) = (downstream.listener.config(), downstream.world.core.timer());
     let Some(mut exchange) = Exchange::new(&downstream, &config, &timer, Client::Http2(stream)) else { return };
     exchange.take_head();
+    exchange.begin(number);
     let next = match too_large {
-        None => exchange.answer(number).await,
+        // Reset as soon as it was opened: nothing is begun for it.
+        _ if exchange.client_failed() => exchange.fail(Fault::ClientGone).await,
+        None => exchange.answer().await,
         Some(kind) => exchange.fail(Fault::BadRequest(kind)).await,
     };
     if let Some(stream) = exchange.stream() {
@@ -157,8 +163,7 @@ impl<'a> Exchange<'a> {
         self.seen.timing.mark(Point::RequestHeadEnd, self.began_us);
     }
 
-    async fn answer(&mut self, number: u64) -> Next {
-        self.begin(number);
+    async fn answer(&mut self) -> Next {
         let config = self.config;
         let result = match self.route() {
             Err(fault) => Err(fault),
@@ -294,6 +299,10 @@ impl<'a> Exchange<'a> {
 
     /// Waits until the client's windows have let all of the response out.
     async fn complete_stream(&mut self) -> Next {
+        // A tunnel that was cut off: nothing will end it.
+        if self.stream().is_some_and(|stream| !stream.is_ending()) {
+            return if self.client_failed() { Next::Gone } else { Next::Reset };
+        }
         self.deadlines.route = u64::MAX;
         self.touch();
         self.arm();

@@ -38,7 +38,12 @@ struct Try<'r> {
     sent_us: u64,
     up_bytes: u64,
     down_bytes: u64,
+    /// Interim heads of an HTTP/1 response; with HTTP/2 the codec counts them.
+    interims: u32,
 }
+
+/// Interim heads before a final one; nobody sends more than a few.
+const INTERIM_HEADS_MAX: u32 = 100;
 
 /// Counts a request under way at an endpoint.
 struct Active(Rc<Endpoint>);
@@ -138,6 +143,7 @@ impl Exchange<'_> {
             sent_us,
             up_bytes: self.scratch.upstream_head.len() as u64,
             down_bytes: 0,
+            interims: 0,
             upstream,
         };
         let result = poll_fn(|context| self.poll_attempt(&mut attempt, forward, context)).await;
@@ -171,7 +177,7 @@ impl Exchange<'_> {
             Upstream::Http2(call) => match call.stream.failure() {
                 Some(Failure::Refused) => true,
                 Some(Failure::Gone) => call.reused && self.scratch.request.method.is_idempotent(),
-                Some(Failure::Reset(_)) | None => false,
+                Some(Failure::Reset(_) | Failure::Malformed) | None => false,
             },
         }
     }
@@ -329,6 +335,9 @@ impl Exchange<'_> {
             None => return Ok(false),
             Some(Inbound::Head(message)) => (message, false),
             Some(Inbound::Interim(message)) => (message, true),
+            Some(_) if call.stream.failure() == Some(Failure::Malformed) => {
+                return Err(Fault::BadResponse(ErrorKind::InvalidStatusLine));
+            }
             Some(_) => return Err(Fault::UpstreamClosed),
         };
         self.seen.timing.mark(Point::UpstreamReceiveBegin, self.downstream.world.core.now_us());
@@ -385,6 +394,10 @@ impl Exchange<'_> {
         scratch.response_input.finish(consumed, &connection.socket);
         attempt.down_bytes -= rest as u64;
         if scratch.response.is_interim() {
+            attempt.interims += 1;
+            if attempt.interims > INTERIM_HEADS_MAX {
+                return Err(Fault::BadResponse(ErrorKind::InvalidStatusLine));
+            }
             self.pass_interim();
             self.scratch.response_input.clear();
             self.scratch.scanner = Default::default();

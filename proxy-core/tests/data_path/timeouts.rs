@@ -30,15 +30,15 @@ fn takes<T>(at_least_ms: u64, timed: impl FnOnce() -> T) -> T {
 }
 
 /// A listener whose queue is full: connecting to it takes for ever.
-struct Deaf {
-    address: SocketAddr,
+pub(crate) struct Deaf {
+    pub(crate) address: SocketAddr,
     _listener: tokio::net::TcpListener,
     _queued: Vec<std::net::TcpStream>,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Deaf {
-    fn new() -> Deaf {
+    pub(crate) fn new() -> Deaf {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         let entered = runtime.enter();
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");

@@ -145,6 +145,8 @@ error_kinds! {
     TrailersWithoutEnd = ProtocolError "http2.trailers_without_end_stream",
     /// A 1xx response that ends the stream.
     InterimWithEnd = ProtocolError "http2.interim_with_end_stream",
+    /// One 1xx response after the other.
+    TooManyInterims = EnhanceYourCalm "http2.too_many_interim_responses",
     /// DATA before the response's head.
     DataBeforeHead = ProtocolError "http2.data_before_headers",
 

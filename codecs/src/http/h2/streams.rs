@@ -42,6 +42,8 @@ pub(super) struct Stream {
     pub(super) local_open: bool,
     /// A final head has arrived.
     pub(super) head_received: bool,
+    /// Interim heads that have arrived.
+    pub(super) interims: u8,
     pub(super) head_sent: bool,
     /// We wanted to send more than the stream's window allowed.
     pub(super) blocked: bool,

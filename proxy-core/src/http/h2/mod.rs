@@ -30,7 +30,8 @@ use crate::transport::Transport;
 const QUEUED_BYTES_MAX: usize = 128 * 1024;
 /// Payload up to this size is copied behind its frame's header.
 const COPIED_BYTES_MAX: usize = 2 * 1024;
-/// Streams that are begun before the peer has said how many it takes (RFC 9113 6.5.2 advises no fewer than 100).
+/// Streams that are begun on a connection before an endpoint has ever said how many it takes (RFC 9113 6.5.2 advises no
+/// fewer than 100).
 const STREAMS_UNKNOWN_MAX: u32 = 100;
 /// Head buffers that are kept for the next streams.
 const SPARE_MAX: usize = 256;
@@ -46,6 +47,7 @@ pub(crate) trait Carrier {
 
 pub(crate) struct Mux {
     core: Core,
+    role: Role,
     carrier: Box<dyn Carrier>,
     state: RefCell<State>,
     /// The task that drives the connection.
@@ -54,6 +56,8 @@ pub(crate) struct Mux {
     waiters: RefCell<Vec<Waker>>,
     /// Streams that exchanges hold.
     live: Cell<usize>,
+    /// Requests that were sent.
+    requests: Cell<u64>,
     /// Something was sent on behalf of a stream since the connection's task last looked.
     touched: Cell<bool>,
 }
@@ -98,6 +102,7 @@ impl Mux {
         let connection = Connection::new(role, limits, &mut out);
         let mux = Mux {
             core: core.clone(),
+            role,
             carrier,
             state: RefCell::new(State {
                 connection,
@@ -115,6 +120,7 @@ impl Mux {
             task: RefCell::default(),
             waiters: RefCell::default(),
             live: Cell::new(0),
+            requests: Cell::new(0),
             touched: Cell::new(false),
         };
         mux.flush(&mut mux.state.borrow_mut());
@@ -226,7 +232,7 @@ impl Mux {
                     true if state.find(stream).is_none() => {
                         self.open(state, stream, end_stream, Some(too_large(kind)), opened);
                     }
-                    _ => state.deliver(stream, |shared, _| shared.fail()),
+                    _ => state.deliver(stream, |shared, _| shared.failed(Failure::Malformed)),
                 },
                 Event::Response { stream, end_stream } => state.deliver(stream, |shared, message| {
                     shared.put(Inbound::Head(message));
@@ -261,13 +267,13 @@ impl Mux {
                 Event::Reset { stream, code } => {
                     state.counts.resets_received += 1;
                     if let Some(shared) = state.find(stream) {
-                        shared.reset_by_peer(code);
+                        shared.reset_by_peer(code, self.role == Role::Client);
                     }
                 }
                 Event::StreamError { stream, .. } => {
                     state.counts.stream_errors += 1;
                     if let Some(shared) = state.find(stream) {
-                        shared.fail();
+                        shared.failed(Failure::Malformed);
                     }
                 }
                 Event::Window { .. } => self.wake_task(),
@@ -278,7 +284,7 @@ impl Mux {
                 Event::GoAway { last_stream, .. } => {
                     for shared in state.streams.iter().flatten() {
                         if shared.id().id > last_stream {
-                            shared.refuse();
+                            shared.failed(Failure::Refused);
                         }
                     }
                     self.wake_task();
@@ -420,12 +426,23 @@ impl Mux {
         self.flush(&mut state);
     }
 
-    /// Whether a request can be sent now, with `streams_max` at once.
-    pub(crate) fn can_open(&self, streams_max: u32) -> bool {
+    /// Whether a request can be sent now, with `streams_max` at once, and `unknown_max` until the peer has said how many it
+    /// takes.
+    fn can_open(&self, streams_max: u32, unknown_max: u32) -> bool {
         let state = self.state.borrow();
-        // Until the peer has said how many it takes, as many as any sensible one does.
-        let max = if state.connection.is_established() { streams_max } else { streams_max.min(STREAMS_UNKNOWN_MAX) };
+        let max = if state.connection.is_established() { streams_max } else { streams_max.min(unknown_max) };
         !state.over && state.connection.can_open().is_ok() && state.connection.open_streams() < max as usize
+    }
+
+    /// It has carried as many requests as it may; 0 is no bound.
+    fn is_used_up(&self, requests_max: u64) -> bool {
+        requests_max > 0 && self.requests.get() >= requests_max
+    }
+
+    /// Streams that the peer takes at once; `None` until it has said so.
+    fn peer_streams_max(&self) -> Option<u32> {
+        let state = self.state.borrow();
+        state.connection.is_established().then(|| state.connection.peer().concurrent_streams_max)
     }
 
     /// No request can be sent on this connection any more.
@@ -478,6 +495,7 @@ impl Mux {
         }
         let State { connection, out, .. } = &mut *state;
         let id = connection.send_request(line, lines, end_stream, out)?;
+        self.requests.set(self.requests.get() + 1);
         let stream = self.adopt(&mut state, id);
         if end_stream {
             stream.shared().outbox().ending = stream::Ending::Ended;
@@ -487,16 +505,13 @@ impl Mux {
     }
 
     /// Ends every stream: nothing more comes or goes.
-    fn end(&self, refused: bool) {
+    fn end(&self, failure: Failure) {
         let mut state = self.state.borrow_mut();
         state.over = true;
         self.waiters.take().into_iter().for_each(Waker::wake);
         state.blocked.clear();
         for shared in state.streams.drain(..).flatten() {
-            match refused {
-                true => shared.refuse(),
-                false => shared.fail(),
-            }
+            shared.failed(failure);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use codecs::http::h2::{ErrorCode, Limits, Role};
 
-use super::{Carrier, Mux, Opened};
+use super::{Carrier, Failure, Mux, Opened};
 use crate::core::DRAIN_IDLE_MS;
 use crate::http::exchange;
 use crate::listener::Downstream;
@@ -75,8 +75,13 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
     };
     let timer = core.timer();
     let end = poll_fn(|context| connection.poll(context, &timer)).await;
+    let is_gone = matches!(end, End::Gone);
     connection.finish(end, &timer).await;
     downstream.count_http2_end(&stats);
+    // What the client still sends must not turn into a reset that overtakes the last words.
+    if !is_gone && let Ok(downstream) = Rc::try_unwrap(downstream) {
+        downstream.socket.close_lingering();
+    }
 }
 
 /// What the listener grants its clients.
@@ -216,7 +221,7 @@ impl Connection {
             End::Gone => HttpStat::DownstreamCxDestroyRemote,
             _ => HttpStat::DownstreamCxDestroyLocal,
         });
-        self.mux.end(false);
+        self.mux.end(Failure::Gone);
         let core = &self.downstream.world.core;
         let until_ms = core.now_ms() + LAST_BYTES_MS;
         timer.set(until_ms);
@@ -232,8 +237,5 @@ impl Connection {
             Poll::Pending
         })
         .await;
-        if !is_gone {
-            self.downstream.socket.shutdown_write();
-        }
     }
 }

@@ -35,8 +35,10 @@ pub(crate) enum Failure {
     Reset(ErrorCode),
     /// The peer has not processed the request, and says so: it may be sent again, whatever it is.
     Refused,
-    /// The connection ended, or the peer broke the protocol.
+    /// The connection ended.
     Gone,
+    /// The peer broke the protocol or a limit.
+    Malformed,
 }
 
 /// State of a stream between its exchange and its connection; used again for another stream.
@@ -112,7 +114,7 @@ impl Shared {
         }
     }
 
-    fn failed(&self, failure: Failure) {
+    pub(super) fn failed(&self, failure: Failure) {
         let mut inbox = self.inbox.borrow_mut();
         // A stream that the peer has ended is whole, whatever comes after.
         if inbox.failed.is_none() {
@@ -122,20 +124,13 @@ impl Shared {
         self.wake();
     }
 
-    pub(super) fn reset_by_peer(&self, code: ErrorCode) {
-        // NO_ERROR after a whole response: the peer wants no more of the request (RFC 9113 8.1).
-        if code == ErrorCode::NoError && self.inbox.borrow().ended {
+    pub(super) fn reset_by_peer(&self, code: ErrorCode, is_response: bool) {
+        // NO_ERROR after a whole response: the endpoint wants no more of the request (RFC 9113 8.1). A client that resets
+        // wants no response, whatever it calls that.
+        if code == ErrorCode::NoError && is_response && self.inbox.borrow().ended {
             return;
         }
         self.failed(if code == ErrorCode::RefusedStream { Failure::Refused } else { Failure::Reset(code) });
-    }
-
-    pub(super) fn refuse(&self) {
-        self.failed(Failure::Refused);
-    }
-
-    pub(super) fn fail(&self) {
-        self.failed(Failure::Gone);
     }
 
     /// Its turn in the mux's line is over: `all` says that nothing is left.
@@ -307,6 +302,11 @@ impl Stream {
             };
         }
         self.push();
+    }
+
+    /// What is queued is all that there will be.
+    pub(crate) fn is_ending(&self) -> bool {
+        !matches!(self.shared.outbox.borrow().ending, Ending::Open)
     }
 
     /// All that was to be sent is on its way.

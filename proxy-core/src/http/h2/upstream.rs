@@ -1,38 +1,65 @@
 //! HTTP/2 connections to endpoints: many requests share a few connections a core.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use codecs::http::h2::{ErrorCode, Limits, Role};
 
-use super::{Carrier, Mux};
+use super::{Carrier, Failure, Mux, STREAMS_UNKNOWN_MAX};
 use crate::cluster::{Cluster, Connection, Endpoint};
 use crate::fault::Fault;
 use crate::stats::ClusterStat;
 use crate::transport::Transport;
 
 const SLICES_AT_ONCE: usize = 16;
+/// As large as a window can be.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// The HTTP/2 connections of one core to one endpoint.
-#[derive(Default)]
 pub(crate) struct Pool {
     connections: RefCell<Vec<Rc<Mux>>>,
     /// One is being made: who comes meanwhile waits for it instead of making another.
     connecting: Cell<bool>,
+    /// Connections that were begun.
+    attempts: Cell<u64>,
+    /// The last one that could not be made, by its number: all who waited for it fail with it.
+    failed: Cell<Option<(u64, Fault)>>,
+    /// Streams that the endpoint takes on a connection, as its last SETTINGS said: fresh connections begin with it.
+    streams_max: Cell<u32>,
+    /// With `auto`: the endpoint chose HTTP/1.1, so requests have connections of their own.
+    http1: Cell<bool>,
     waiters: RefCell<Vec<Waker>>,
-    /// What the endpoint chose last, where it may choose (ALPN): then nobody waits for somebody else's connection.
-    chose_http1: Cell<bool>,
     /// Times that something changed; who waits looks again when it differs.
     changes: Cell<u64>,
 }
 
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool {
+            connections: RefCell::default(),
+            connecting: Cell::default(),
+            attempts: Cell::default(),
+            failed: Cell::default(),
+            streams_max: Cell::new(STREAMS_UNKNOWN_MAX),
+            http1: Cell::default(),
+            waiters: RefCell::default(),
+            changes: Cell::default(),
+        }
+    }
+}
+
 impl Pool {
-    fn find(&self, streams_max: u32) -> Option<Rc<Mux>> {
+    /// A connection with room for another stream.
+    fn find(&self, cluster: &Cluster) -> Option<Rc<Mux>> {
+        let config = cluster.config();
+        let last = config.requests_per_connection_max;
         let mut connections = self.connections.borrow_mut();
-        connections.retain(|mux| !mux.is_leaving());
-        connections.iter().find(|mux| mux.can_open(streams_max)).cloned()
+        connections.retain(|mux| !mux.is_leaving() && !mux.is_used_up(last));
+        let unknown_max = self.streams_max.get();
+        connections.iter().find(|mux| mux.can_open(config.concurrent_streams_max, unknown_max)).cloned()
     }
 
     fn changed(&self) {
@@ -42,11 +69,23 @@ impl Pool {
         }
     }
 
+    fn wait(&self, context: &Context<'_>) {
+        self.waiters.borrow_mut().push(context.waker().clone());
+    }
+
     /// Connections are given up as their requests end.
     pub(crate) fn retire(&self) {
         for mux in self.connections.take() {
             mux.wake_task();
         }
+    }
+
+    /// Gives up a connection without streams, if there is one: it closes soon.
+    pub(crate) fn retire_idle(&self) -> bool {
+        let mut connections = self.connections.borrow_mut();
+        let Some(at) = connections.iter().position(|mux| mux.live() == 0 && mux.has_answered()) else { return false };
+        connections.swap_remove(at).wake_task();
+        true
     }
 
     fn holds(&self, mux: &Rc<Mux>) -> bool {
@@ -65,32 +104,76 @@ pub(crate) enum Leased {
 pub(crate) async fn lease(cluster: &Rc<Cluster>, endpoint: &Rc<Endpoint>) -> Result<Leased, Fault> {
     let pool = &endpoint.http2;
     loop {
-        let streams_max = cluster.config().concurrent_streams_max;
-        if let Some(mux) = pool.find(streams_max) {
+        if let Some(mux) = pool.find(cluster) {
             return Ok(Leased::Http2(mux));
         }
-        if !pool.connecting.get() || pool.chose_http1.get() {
-            let connecting = Connecting::new(endpoint);
-            let connection = cluster.connect(endpoint, false).await?;
-            let is_http2 = connection.socket.is_http2(cluster.config().protocol);
-            pool.chose_http1.set(!is_http2);
-            let leased = match is_http2 {
-                true => Leased::Http2(start(cluster, connection)),
-                false => Leased::Http1(connection),
-            };
-            drop(connecting);
-            return Ok(leased);
+        if pool.http1.get() {
+            return lease_http1(cluster, endpoint).await;
         }
-        let seen = pool.changes.get();
+        if !pool.connecting.get() {
+            let connecting = Connecting::new(endpoint);
+            match wait_for_room(cluster, pool).await? {
+                true => cluster.core.spawn(establish(cluster.clone(), connecting)),
+                // A stream has come free before.
+                false => continue,
+            }
+        }
+        let (attempt, seen) = (pool.attempts.get(), pool.changes.get());
         poll_fn(|context| match pool.changes.get() == seen {
             true => {
-                pool.waiters.borrow_mut().push(context.waker().clone());
+                pool.wait(context);
                 Poll::Pending
             }
             false => Poll::Ready(()),
         })
         .await;
+        if let Some((number, fault)) = pool.failed.get()
+            && number == attempt
+        {
+            return Err(fault);
+        }
     }
+}
+
+/// Waits until there may be one more connection (true), or there is room on one that exists.
+async fn wait_for_room(cluster: &Rc<Cluster>, pool: &Pool) -> Result<bool, Fault> {
+    let mut room = pin!(cluster.wait_for_room());
+    poll_fn(|context| match room.as_mut().poll(context) {
+        Poll::Ready(result) => Poll::Ready(result.map(|()| true)),
+        Poll::Pending if pool.find(cluster).is_some() => Poll::Ready(Ok(false)),
+        Poll::Pending => {
+            pool.wait(context);
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Makes a connection for all who wait. It goes on if they leave: the next ones will want it.
+async fn establish(cluster: Rc<Cluster>, connecting: Connecting) {
+    let endpoint = connecting.0.clone();
+    let pool = &endpoint.http2;
+    match cluster.connect(&endpoint, false).await {
+        Ok(connection) if connection.socket.is_http2(cluster.config().protocol) => drop(start(&cluster, connection)),
+        Ok(connection) => {
+            pool.http1.set(true);
+            cluster.keep(connection);
+        }
+        Err(fault) => pool.failed.set(Some((pool.attempts.get(), fault))),
+    }
+}
+
+/// A connection to an endpoint that chose HTTP/1.1 before; it may choose anew.
+async fn lease_http1(cluster: &Rc<Cluster>, endpoint: &Rc<Endpoint>) -> Result<Leased, Fault> {
+    if let Some(connection) = cluster.kept(endpoint) {
+        return Ok(Leased::Http1(connection));
+    }
+    let connection = cluster.connect(endpoint, true).await?;
+    if connection.reused || !connection.socket.is_http2(cluster.config().protocol) {
+        return Ok(Leased::Http1(connection));
+    }
+    endpoint.http2.http1.set(false);
+    Ok(Leased::Http2(start(cluster, connection)))
 }
 
 /// Marks that a connection is being made, however that ends.
@@ -98,7 +181,9 @@ struct Connecting(Rc<Endpoint>);
 
 impl Connecting {
     fn new(endpoint: &Rc<Endpoint>) -> Connecting {
-        endpoint.http2.connecting.set(true);
+        let pool = &endpoint.http2;
+        pool.connecting.set(true);
+        pool.attempts.set(pool.attempts.get() + 1);
         Connecting(endpoint.clone())
     }
 }
@@ -128,13 +213,15 @@ fn start(cluster: &Rc<Cluster>, connection: Connection) -> Rc<Mux> {
         header_list_bytes_max: config.limits.head_bytes_max,
         fields_max: config.limits.fields_max,
         stream_window_bytes: 256 * 1024,
-        connection_window_bytes: 4 * 1024 * 1024,
+        // Streams bound what is held; a bound for all of them would let those that nobody reads stop the others.
+        connection_window_bytes: CONNECTION_WINDOW_BYTES,
         ..Limits::default()
     };
     cluster.stats.inc(ClusterStat::UpstreamCxHttp2Total);
     let mux = Mux::new(&core, Box::new(connection), Role::Client, &limits);
     endpoint.http2.connections.borrow_mut().push(mux.clone());
-    let driven = Driven { cluster: cluster.clone(), endpoint, mux: mux.clone(), idle_since_ms: core.now_ms() };
+    let (cluster, idle_since_ms) = (cluster.clone(), core.now_ms());
+    let driven = Driven { cluster, endpoint, mux: mux.clone(), idle_since_ms, failure: Failure::Gone };
     core.spawn(drive(driven));
     mux
 }
@@ -144,6 +231,8 @@ struct Driven {
     endpoint: Rc<Endpoint>,
     mux: Rc<Mux>,
     idle_since_ms: u64,
+    /// What those hear whose streams end with the connection.
+    failure: Failure,
 }
 
 /// The connection's task: reads, and sends what waited for room, until the connection ends.
@@ -152,14 +241,14 @@ async fn drive(mut driven: Driven) {
     poll_fn(|context| driven.poll(context, &timer)).await;
     let pool = &driven.endpoint.http2;
     pool.connections.borrow_mut().retain(|mux| !Rc::ptr_eq(mux, &driven.mux));
-    driven.mux.end(false);
+    driven.mux.end(driven.failure);
     pool.changed();
 }
 
 impl Driven {
     fn poll(&mut self, context: &mut Context<'_>, timer: &runtime::Timer) -> Poll<()> {
         self.mux.attend(context);
-        let established = self.mux.takes_connect_protocol().is_some();
+        let established = self.mux.has_answered();
         let mut opened = Vec::new();
         let mut read_all = false;
         for _ in 0..SLICES_AT_ONCE {
@@ -171,7 +260,11 @@ impl Driven {
                 }
                 Err(error) => {
                     if let Some(error) = error {
-                        self.cluster.stats.inc(ClusterStat::UpstreamCxProtocolError);
+                        // Requests under way count it themselves.
+                        match self.mux.live() {
+                            0 => self.cluster.stats.inc(ClusterStat::UpstreamCxProtocolError),
+                            _ => self.failure = Failure::Malformed,
+                        }
                         let error = error.kind.as_str();
                         tracing::debug!(endpoint = %self.endpoint.address, error, "HTTP/2 connection ended");
                     }
@@ -180,7 +273,11 @@ impl Driven {
             }
         }
         self.cluster.stats.add(ClusterStat::UpstreamCxRxBytesTotal, self.mux.take_counts().received_bytes);
-        if !established && self.mux.takes_connect_protocol().is_some() {
+        // What it takes may have changed, and what waits for it may go on.
+        if let Some(streams_max) = self.mux.peer_streams_max()
+            && (!established || streams_max != self.endpoint.http2.streams_max.get())
+        {
+            self.endpoint.http2.streams_max.set(streams_max);
             self.endpoint.http2.changed();
         }
         self.mux.serve_blocked();
@@ -203,10 +300,18 @@ impl Driven {
             timer.clear();
             return false;
         }
-        if self.mux.is_leaving() || !self.endpoint.http2.holds(&self.mux) {
+        if self.mux.is_leaving() {
             return true;
         }
-        let timeout_ms = self.cluster.config().idle_timeout_ms;
+        let config = self.cluster.config();
+        if self.mux.is_used_up(config.requests_per_connection_max) {
+            self.cluster.stats.inc(ClusterStat::UpstreamCxMaxRequests);
+            return true;
+        }
+        if !self.endpoint.http2.holds(&self.mux) {
+            return true;
+        }
+        let timeout_ms = config.idle_timeout_ms;
         if timeout_ms == 0 {
             return false;
         }

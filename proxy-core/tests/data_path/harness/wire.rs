@@ -148,6 +148,11 @@ impl Wire {
         Ok(self.unread.drain(..len).collect())
     }
 
+    /// What has been read and nobody has asked for.
+    pub(crate) fn taken(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.unread)
+    }
+
     /// Everything until the peer ends, and how it ended.
     pub(crate) fn rest(&mut self) -> (Vec<u8>, Broken) {
         loop {
@@ -175,7 +180,7 @@ impl Wire {
         }
     }
 
-    fn framed(&mut self, message: &mut Message) -> Result<bool, Broken> {
+    pub(crate) fn framed(&mut self, message: &mut Message) -> Result<bool, Broken> {
         if message.all("transfer-encoding").iter().any(|coding| coding.ends_with("chunked")) {
             self.chunked(message)?;
             return Ok(true);

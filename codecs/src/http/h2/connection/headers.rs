@@ -26,6 +26,8 @@ struct Began {
     depends_on_itself: bool,
 }
 
+/// Interim responses of one stream; nobody sends more than a few.
+const INTERIM_HEADS_MAX: u8 = 100;
 /// More than this isn't kept for the next block.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
@@ -186,7 +188,7 @@ impl Connection {
             return self.stream_error(stream, ErrorKind::SelfDependency, out);
         }
         let too_large = match result {
-            Ok(_) if message.response.is_interim() => return Ok(Event::Interim { stream }),
+            Ok(_) if message.response.is_interim() => return self.interim(stream, out),
             Ok(_) => None,
             Err(Problem::TooLarge(kind)) => Some(kind),
             Err(Problem::Malformed(kind)) => return self.stream_error(stream, kind, out),
@@ -202,6 +204,16 @@ impl Connection {
             None => Event::Response { stream, end_stream },
             Some(kind) => Event::HeadTooLarge { stream, kind, end_stream },
         })
+    }
+
+    /// Interim heads cost no window: their number is bounded instead.
+    fn interim(&mut self, stream: StreamRef, out: &mut Vec<u8>) -> Result<Event, ErrorKind> {
+        let Some(state) = self.streams.get_mut(stream) else { return Err(ErrorKind::StreamClosed) };
+        state.interims += 1;
+        if state.interims > INTERIM_HEADS_MAX {
+            return self.stream_error(stream, ErrorKind::TooManyInterims, out);
+        }
+        Ok(Event::Interim { stream })
     }
 
     fn trailers(

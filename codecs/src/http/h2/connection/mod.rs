@@ -241,6 +241,7 @@ impl Connection {
             remote_open: true,
             local_open: true,
             head_received: false,
+            interims: 0,
             head_sent: false,
             blocked: false,
         }

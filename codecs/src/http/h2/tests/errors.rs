@@ -259,6 +259,8 @@ fn frames_from_a_server() {
     let ok: &[(&str, &str)] = &[(":status", "200")];
     let cases: &[(&str, Vec<u8>, Expected)] = &[
         ("PUSH_PROMISE", frame(Kind::PushPromise, 4, 1, &[0, 0, 0, 2, 0x82]), Conn(UnexpectedPush)),
+        ("interim heads", headers(1, &[(":status", "103")], false).repeat(100), Nothing),
+        ("interim heads without end", headers(1, &[(":status", "103")], false).repeat(101), Stream(1, TooManyInterims)),
         ("ENABLE_PUSH 1", setting(2, 1), Conn(InvalidSetting)),
         ("HEADERS on an idle stream", headers(7, ok, true), Conn(IdleStream)),
         ("HEADERS on an even stream", headers(2, ok, true), Conn(InvalidStreamId)),

@@ -15,6 +15,7 @@ fn stream(id: u32) -> Stream {
         remote_open: true,
         local_open: true,
         head_received: false,
+        interims: 0,
         head_sent: false,
         blocked: false,
     }

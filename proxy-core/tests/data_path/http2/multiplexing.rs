@@ -1,0 +1,317 @@
+//! Many streams on few connections: sharing, flow control, connections that come to their end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use h2::server::Builder;
+use http::Response;
+
+use super::client::{Ask, H2, begin, exchange};
+use super::origin::{H2Origin, Seen};
+use super::raw::{DATA, PING, REFUSED_STREAM, Raw, WINDOW_UPDATE, frame, get, go_away, reset};
+use crate::harness::{Driver, Origin, Proxy, config, eventually};
+use crate::timeouts::Deaf;
+
+/// A proxy in front of an HTTP/2 endpoint.
+fn in_front_of(driver: Driver, endpoint: std::net::SocketAddr, fields: &str, cluster: &str) -> Proxy {
+    let routes = "routes: [{ match: { prefix: / }, cluster: app }]";
+    let app = format!("{{ name: app, protocol: http2, {cluster} endpoints: ['{endpoint}'] }}");
+    Proxy::start(driver, &config(&format!("http2: {{ concurrent_streams_max: 300 }}, {fields} {routes}"), &app))
+}
+
+/// Asks so many times at once on one connection.
+fn at_once(h2: &H2, count: usize, path: &str) -> Vec<u16> {
+    h2.run(async {
+        let asks = (0..count).map(|_| tokio::spawn(exchange(h2.send.clone(), Ask::new("GET", path))));
+        let mut statuses = Vec::new();
+        for ask in asks.collect::<Vec<_>>() {
+            statuses.push(ask.await.expect("a task").map_or(0, |answer| answer.status));
+        }
+        statuses
+    })
+}
+
+/// An origin that answers after a moment, and knows how many requests it had at once.
+fn busy_origin(seen: &Arc<Seen>, streams_max: u32) -> (H2Origin, Arc<AtomicUsize>) {
+    let most = Arc::new(AtomicUsize::new(0));
+    let (now, top) = (Arc::new(AtomicUsize::new(0)), most.clone());
+    let mut builder = Builder::new();
+    builder.max_concurrent_streams(streams_max);
+    let origin = H2Origin::serving(seen, &builder, move |_, mut respond| {
+        let (now, top) = (now.clone(), top.clone());
+        Box::pin(async move {
+            top.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            let _ = respond.send_response(Response::new(()), true);
+        })
+    });
+    (origin, most)
+}
+
+fn many_streams_share_one_connection(driver: Driver) {
+    let seen = Arc::new(Seen::default());
+    let (origin, most) = busy_origin(&seen, 1000);
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let h2 = H2::connect(proxy.web);
+    assert_eq!(at_once(&h2, 1, "/"), [200], "the endpoint's limit is known from here");
+    assert_eq!(at_once(&h2, 200, "/"), [200; 200]);
+    assert_eq!(seen.accepted(), 1);
+    assert!(most.load(Ordering::SeqCst) > 100, "{most:?} at once");
+}
+
+fn connections_fill_up_to_the_endpoints_limit_and_no_further(driver: Driver) {
+    let seen = Arc::new(Seen::default());
+    let (origin, _) = busy_origin(&seen, 10);
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let h2 = H2::connect(proxy.web);
+    // What the endpoint allows is not known yet: what it refuses is sent again.
+    assert_eq!(at_once(&h2, 200, "/"), [200; 200]);
+    let accepted = seen.accepted();
+    assert!((10..=25).contains(&accepted), "{accepted} connections for 200 requests, 10 on each");
+    assert_eq!(at_once(&h2, 100, "/"), [200; 100]);
+    assert_eq!(seen.accepted(), accepted, "there is room on those");
+}
+
+fn requests_over_the_bound_wait_for_a_stream_not_for_a_connection(driver: Driver) {
+    let seen = Arc::new(Seen::default());
+    let (origin, most) = busy_origin(&seen, 10);
+    let proxy = in_front_of(driver, origin.address, "", "breaker: { connections_max: 1 },");
+    let h2 = H2::connect(proxy.web);
+    assert_eq!(at_once(&h2, 1, "/"), [200]);
+    assert_eq!(at_once(&h2, 100, "/"), [200; 100]);
+    assert_eq!((seen.accepted(), most.load(Ordering::SeqCst)), (1, 10));
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_pending_active"), 0);
+}
+
+fn an_endpoint_that_cannot_be_reached_fails_all_who_wait_at_once(driver: Driver) {
+    let deaf = Deaf::new();
+    let proxy = in_front_of(driver, deaf.address, "", "connect_timeout: 200ms,");
+    let h2 = H2::connect(proxy.web);
+    let began = Instant::now();
+    assert_eq!(at_once(&h2, 50, "/"), [503; 50]);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(4), "one after the other: {took:?}");
+}
+
+fn a_slow_reader_stops_its_own_stream_only(driver: Driver) {
+    const BODY_BYTES: usize = 16 << 20;
+    let seen = Arc::new(Seen::default());
+    let origin = H2Origin::serving(&seen, &Builder::new(), move |request, mut respond| {
+        Box::pin(async move {
+            let size = if request.uri().path() == "/large" { BODY_BYTES } else { 10 };
+            let mut stream = respond.send_response(Response::new(()), false).expect("sent");
+            let _ = stream.send_data(vec![b'x'; size].into(), true);
+            let _ = std::future::poll_fn(|context| stream.poll_reset(context)).await;
+        })
+    });
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let mut builder = h2::client::Builder::new();
+    builder.initial_connection_window_size(64 << 20).initial_window_size(64 << 10);
+    let h2 = H2::connect_with(proxy.web, &builder);
+    let ask = |path: &str| Ask::new("GET", path);
+    h2.ask(&ask("/small")).expect("an answer");
+    let before = proxy.resident_bytes();
+    let stuck: Vec<_> = (0..20)
+        .map(|_| {
+            let (response, _) = h2.run(begin(h2.send.clone(), ask("/large").request(), true)).expect("sent");
+            h2.run(response).expect("a head").into_body()
+        })
+        .collect();
+    for _ in 0..50 {
+        assert_eq!(h2.ask(&ask("/small")).expect("an answer").body.len(), 10);
+    }
+    let grown = proxy.resident_bytes().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes for 20 streams that nobody reads");
+    for mut body in stuck {
+        let (bytes, _) = h2.run(super::client::collect(&mut body)).expect("the whole body");
+        assert_eq!(bytes.len(), BODY_BYTES);
+    }
+}
+
+/// An endpoint spoken by hand: `first` has the first connection, the others answer everything.
+fn scripted(first: impl Fn(&mut Raw) + Send + Sync + 'static) -> Origin {
+    let number = AtomicUsize::new(0);
+    Origin::new(move |peer| {
+        let Some(mut raw) = Raw::endpoint(peer.wire) else { return };
+        if number.fetch_add(1, Ordering::SeqCst) == 0 {
+            first(&mut raw);
+        }
+        while let Some(stream) = raw.request() {
+            raw.answer(stream);
+        }
+    })
+}
+
+fn a_go_away_moves_what_was_not_processed(driver: Driver) {
+    let origin = scripted(|raw| {
+        for _ in 0..6 {
+            raw.request();
+        }
+        // The first three were processed, says the endpoint.
+        raw.send(go_away(5, 0));
+        for stream in [1, 3, 5] {
+            raw.answer(stream);
+        }
+    });
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let h2 = H2::connect(proxy.web);
+    let statuses = h2.run(async {
+        // Methods that must not be sent twice unless nobody has seen them.
+        let asks: Vec<_> = (0..6).map(|_| tokio::spawn(exchange(h2.send.clone(), Ask::new("POST", "/")))).collect();
+        let mut statuses = Vec::new();
+        for ask in asks {
+            statuses.push(ask.await.expect("a task").map_or(0, |answer| answer.status));
+        }
+        statuses
+    });
+    assert_eq!(statuses, [200; 6]);
+    assert_eq!(origin.accepted(), 2);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_retry_success"), 3);
+    eventually("the first connection is closed", || origin.open() == 1);
+}
+
+fn a_refused_stream_is_sent_again(driver: Driver) {
+    let origin = scripted(|raw| {
+        let stream = raw.request().expect("a request");
+        raw.send(reset(stream, REFUSED_STREAM));
+    });
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let h2 = H2::connect(proxy.web);
+    assert_eq!(h2.ask(&Ask::new("POST", "/")).expect("an answer").status, 200);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_retry"), 1);
+}
+
+fn a_stream_reset_for_another_reason_is_not_sent_again(driver: Driver) {
+    let origin = scripted(|raw| {
+        let stream = raw.request().expect("a request");
+        raw.send(reset(stream, 2));
+    });
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let h2 = H2::connect(proxy.web);
+    assert_eq!(h2.ask(&Ask::new("GET", "/")).expect("an answer").status, 503);
+    assert_eq!(h2.ask(&Ask::new("GET", "/")).expect("an answer").status, 200, "the connection goes on");
+    assert_eq!(origin.accepted(), 1);
+}
+
+fn endpoints_that_close_when_idle_cause_no_error(driver: Driver) {
+    // Answers one request and closes, half of the time with a word.
+    let number = AtomicUsize::new(0);
+    let origin = Origin::new(move |peer| {
+        let Some(mut raw) = Raw::endpoint(peer.wire) else { return };
+        let Some(stream) = raw.request() else { return };
+        raw.answer(stream);
+        if number.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
+            raw.send(go_away(stream, 0));
+        }
+    });
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let h2 = H2::connect(proxy.web);
+    for _ in 0..60 {
+        assert_eq!(h2.ask(&Ask::new("GET", "/")).expect("an answer").status, 200);
+    }
+}
+
+fn upstream_connections_end_when_idle_or_used_up(driver: Driver) {
+    let origin = scripted(|_| {});
+    let proxy = in_front_of(driver, origin.address, "", "idle_timeout: 100ms,");
+    let h2 = H2::connect(proxy.web);
+    assert_eq!(h2.ask(&Ask::new("GET", "/")).expect("an answer").status, 200);
+    eventually("the idle connection is closed", || origin.open() == 0);
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_idle_timeout"), 1);
+    assert_eq!(h2.ask(&Ask::new("GET", "/")).expect("an answer").status, 200);
+    let origin = scripted(|_| {});
+    let proxy = in_front_of(driver, origin.address, "", "requests_per_connection_max: 3,");
+    let h2 = H2::connect(proxy.web);
+    for _ in 0..7 {
+        assert_eq!(h2.ask(&Ask::new("GET", "/")).expect("an answer").status, 200);
+    }
+    assert_eq!(origin.accepted(), 3);
+    eventually("those that are used up are closed", || origin.open() == 1);
+}
+
+fn client_connections_end_when_idle_or_used_up(driver: Driver) {
+    let origin = scripted(|_| {});
+    let proxy = in_front_of(driver, origin.address, "timeouts: { idle: 150ms },", "");
+    let mut raw = Raw::client(proxy.web);
+    raw.send(get(1));
+    raw.expect(super::raw::HEADERS);
+    let end = raw.expect(super::raw::GOAWAY);
+    assert_eq!((end.code(), end.payload[..4].to_vec()), (0, vec![0, 0, 0, 1]));
+    raw.wire.expect_end();
+    let proxy = in_front_of(driver, origin.address, "requests_per_connection_max: 3,", "");
+    let mut raw = Raw::client(proxy.web);
+    for stream in [1, 3, 5] {
+        raw.send(get(stream));
+    }
+    let notice = raw.expect(super::raw::GOAWAY);
+    assert_eq!(notice.payload[..4], 0x7fff_ffffu32.to_be_bytes(), "requests may be on their way");
+    raw.send(get(7));
+    let end = raw.expect(super::raw::GOAWAY);
+    assert_eq!((end.code(), &end.payload[..4]), (0, &7u32.to_be_bytes()[..]));
+    raw.wire.expect_end();
+    assert_eq!(proxy.stat("http.web.downstream_rq_2xx"), 4);
+}
+
+fn a_reset_without_a_reason_is_one_all_the_same(driver: Driver) {
+    let origin = Origin::new(|peer| {
+        let Some(mut raw) = Raw::endpoint(peer.wire) else { return };
+        let Some(stream) = raw.request() else { return };
+        assert_eq!(raw.expect(super::raw::RST_STREAM).stream, stream);
+        // Told: the test waits for the end.
+    });
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let mut raw = Raw::client(proxy.web);
+    raw.send(get(1));
+    eventually("it is under way", || proxy.stat("cluster.app.upstream_rq_active") == 1);
+    raw.send(reset(1, 0));
+    let began = Instant::now();
+    eventually("it is given up", || proxy.stat("cluster.app.upstream_rq_active") == 0);
+    assert!(began.elapsed() < Duration::from_secs(10), "by the reset, not by a timeout");
+    eventually("the endpoint hears of it", || origin.open() == 0);
+}
+
+fn uploads_stop_where_the_endpoint_does_not_read(driver: Driver) {
+    let origin = Origin::new(|peer| {
+        let Some(mut raw) = Raw::endpoint(peer.wire) else { return };
+        let Some(stream) = raw.request() else { return };
+        let mut read = 0;
+        while read < 65_535 {
+            read += raw.expect(DATA).payload.len();
+        }
+        raw.send(frame(PING, 0, 0, b"ping-one"));
+        raw.expect(PING);
+        assert_eq!(read, 65_535, "not a byte more than the window");
+        raw.send(frame(WINDOW_UPDATE, 0, 0, &8_000_000u32.to_be_bytes()));
+        raw.send(frame(WINDOW_UPDATE, 0, stream, &8_000_000u32.to_be_bytes()));
+        while read < 4_000_000 {
+            read += raw.expect(DATA).payload.len();
+        }
+        raw.answer(stream);
+        raw.request();
+    });
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let h2 = H2::connect(proxy.web);
+    let before = proxy.resident_bytes();
+    let ask = Ask::new("POST", "/").body(vec![b'x'; 4_000_000], true);
+    assert_eq!(h2.ask(&ask).expect("an answer").status, 200);
+    let grown = proxy.resident_bytes().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes");
+}
+
+on_both_drivers!(
+    many_streams_share_one_connection,
+    connections_fill_up_to_the_endpoints_limit_and_no_further,
+    requests_over_the_bound_wait_for_a_stream_not_for_a_connection,
+    an_endpoint_that_cannot_be_reached_fails_all_who_wait_at_once,
+    a_slow_reader_stops_its_own_stream_only,
+    a_go_away_moves_what_was_not_processed,
+    a_refused_stream_is_sent_again,
+    a_stream_reset_for_another_reason_is_not_sent_again,
+    endpoints_that_close_when_idle_cause_no_error,
+    upstream_connections_end_when_idle_or_used_up,
+    client_connections_end_when_idle_or_used_up,
+    a_reset_without_a_reason_is_one_all_the_same,
+    uploads_stop_where_the_endpoint_does_not_read,
+);
