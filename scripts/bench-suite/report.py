@@ -5,9 +5,8 @@ import platform
 import re
 import time
 
-MIB = 1024 * 1024
-BASE_BYTES_MAX = 12 * MIB
-IDLE_BYTES_MAX = 1536
+KIB = 1024
+MIB = 1024 * KIB
 
 _HEAD = """\
 # Benchmarks
@@ -50,11 +49,12 @@ def _grid(header, rows):
 def _closed_table(result):
     if not result.rows:
         return []
+    unit = result.workload.unit
     measure = "p99_us" if result.workload.kind == "latency" else "cpu_us"
     references = [row for row in (result.row(name) for name in result.workload.references) if row]
     title = "p99" if measure == "p99_us" else "CPU"
-    header = ["proxy", "CPU µs/request", "min–max", *[f"{title} × {row.name}" for row in references],
-              "requests/s", "p50", "p99", "CPU busy"]
+    header = ["proxy", f"CPU µs/{unit}", "min–max", *[f"{title} × {row.name}" for row in references],
+              f"{unit}s/s", "p50", "p99", "CPU busy"]
     cells = []
     for row in result.rows:
         times = row.rounds["cpu_us"]
@@ -90,15 +90,19 @@ def _memory_table(result):
         *[f"{row.ratio(reference, 'idle_bytes'):.2f}" for reference in references],
         f"{row.median('connections'):,.0f}",
     ] for row in result.rows]
-    lines = [*_grid(header, cells), ""]
-    row = result.row("Corelane uring")
-    if row:
-        base, idle = row.median("base_bytes"), row.median("idle_bytes")
-        lines += [
-            f"- target: base ≤ 12 MiB: {base / MIB:.1f} MiB, {_verdict(base <= BASE_BYTES_MAX)}",
-            f"- target: ≤ 1.5 KiB per idle connection: {idle / 1024:.2f} KiB, {_verdict(idle <= IDLE_BYTES_MAX)}",
-        ]
-    return lines
+    return [*_grid(header, cells), "", *_bounds(result)]
+
+
+def _bounds(result):
+    for bound in result.workload.bounds:
+        row = result.row(bound.proxy)
+        if row:
+            figure = row.median(bound.measure)
+            size, unit = (MIB, "MiB") if bound.most >= MIB else (KIB, "KiB")
+            what = f"base ≤ {bound.most / size:g} {unit}"
+            if bound.measure == "idle_bytes":
+                what = f"≤ {bound.most / size:g} {unit} per idle connection"
+            yield f"- target: {bound.proxy}: {what}: {figure / size:.2f} {unit}, {_verdict(figure <= bound.most)}"
 
 
 def _scale_table(result):
@@ -123,7 +127,7 @@ def _figure(number):
 
 
 def _time(microseconds):
-    return f"{microseconds / 1000:.2f} ms"
+    return "–" if microseconds is None else f"{microseconds / 1000:.2f} ms"
 
 
 def _verdict(is_met):
