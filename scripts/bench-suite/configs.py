@@ -123,7 +123,7 @@ stream {{
 
 def haproxy(setup):
     mode = setup.mode
-    front = f" ssl crt {setup.certificate.both}" if mode.takes_tls else ""
+    front = f" ssl crt {setup.certificate.both} prefer-client-ciphers" if mode.takes_tls else ""
     front += " proto h2" if mode.takes_http2 else ""
     return f"""
 global

@@ -130,8 +130,7 @@ def _fetch(url):
 
 def _fetch_http2(url, message):
     """The body; with a `message`, that of a gRPC call's answer. None without curl: Python speaks no HTTP/2."""
-    if not shutil.which("curl"):
-        _say("answers over HTTP/2 aren't checked: apt-get install curl")
+    if not _has_curl():
         return None
     command = ["curl", "--http2-prior-knowledge", "--silent", "--show-error", "--fail", "--max-time", "10", url]
     if message:
@@ -140,6 +139,14 @@ def _fetch_http2(url, message):
     if done.returncode:
         raise ValueError(done.stderr.decode(errors="replace").strip())
     return done.stdout
+
+
+@functools.cache
+def _has_curl():
+    if shutil.which("curl"):
+        return True
+    _say("answers over HTTP/2 aren't checked: apt-get install curl")
+    return False
 
 
 @functools.cache

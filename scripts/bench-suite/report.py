@@ -14,11 +14,11 @@ _HEAD = """\
 Written by `scripts/bench`; each section says when and on what. Measure on your own machine before believing any of
 it: `scripts/bench --quick` takes a few minutes.
 
-How it is measured: the proxy is pinned to one CPU; the load generator and the origin (nginx) share another. All proxies
-of a table are up during the whole run and take turns, round by round, after a warm-up each; figures are medians over the
-rounds. CPU time is what all threads and child processes of the proxy used, kernel work included, divided by
-the requests that the load generator completed. A ratio is the median of the rounds' ratios. Absolute figures depend on the
-machine and on what else it was doing; **the ratios are the result**.
+How it is measured: the proxy is pinned to one CPU; the load generator and the origin (nginx, unless the section says
+otherwise) share another. All proxies of a table are up during the whole run and take turns, round by round, after a
+warm-up each; figures are medians over the rounds. CPU time is what all threads and child processes of the proxy used,
+kernel work included, divided by the requests that the load generator completed. A ratio is the median of the rounds'
+ratios. Absolute figures depend on the machine and on what else it was doing; **the ratios are the result**.
 
 Every proxy runs one worker, keeps connections alive on both sides, writes no log and is otherwise configured as it
 comes. `null` is a forwarder on io_uring that copies bytes and parses nothing: the floor under any proxy on this kernel.
@@ -155,7 +155,8 @@ def _has_flag(flag):
 def section(result, versions, settings, generator):
     """A section of the page."""
     products = "".join(f", {name} {version}" for name, version in sorted(versions.items()))
-    rounds = "" if result.workload.kind == "memory" else f"; {settings.rounds} rounds of {settings.seconds} s, {generator}"
+    has_rounds = result.rows and result.workload.kind != "memory"
+    rounds = f"; {settings.rounds} rounds of {settings.seconds} s, {generator}" if has_rounds else ""
     lines = [f"## {result.workload.title}", "", *table(result), "",
              f"{time.strftime('%Y-%m-%d')}; {machine()}{rounds}{products}."]
     return "\n".join(lines)

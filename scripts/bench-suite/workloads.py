@@ -127,9 +127,10 @@ _HTTP_REFERENCES = ["null", *_REFERENCES]
 _BULK_REFERENCES = ["nginx", "nginx, 64 KiB buffers", "HAProxy", "Envoy"]
 
 _TLS = Mode(takes_tls=True)
-_NGINX_TLS_NOTE = "nginx has `ssl_protocols TLSv1.2 TLSv1.3`, the default of its later versions."
+_TLS_SETTINGS = ("nginx has `ssl_protocols TLSv1.2 TLSv1.3`, the default of its later versions, and HAProxy "
+                 "`prefer-client-ciphers`, which is what the others do.")
 _TLS_NOTE = ("A P-256 certificate; TLS 1.3 with AES-128-GCM and X25519 throughout, because that is what the clients "
-             f"offer (loadgen: what it offers first). {_NGINX_TLS_NOTE} The origin is plain.")
+             f"offer (loadgen: what it offers first). {_TLS_SETTINGS} The origin is plain.")
 _H2_STREAMS = Demand(connections=16, streams=32)
 
 WORKLOADS = [
@@ -219,7 +220,7 @@ WORKLOADS = [
         "memory-tls", "Memory of idle TLS connections", _proxies, kind="memory", mode=_TLS,
         demand=Demand(connections=2000), references=_REFERENCES,
         bounds=[Bound("Corelane uring", 12 * KIB, "idle_bytes")],
-        note="As above, but every connection is TLS 1.3, with the handshake behind it. " + _NGINX_TLS_NOTE,
+        note="As above, but every connection is TLS 1.3, with the handshake behind it. " + _TLS_SETTINGS,
     ),
     Workload(
         "scale", "Two cores against one, the same load per core", _scale, kind="scale",
