@@ -213,8 +213,8 @@ def _rounds(bench, workload, settings, generate):
                     continue
                 row.errors += figures.pop("errors")
                 row.add(**figures)
-                _say(f"{workload.name} {number + 1}/{settings.rounds} {row.name}: {figures['cpu_us']:.2f} µs/{workload.unit}, "
-                     f"{figures['rate']:,.0f}/s")
+                _say(f"{workload.name} {number + 1}/{settings.rounds} {row.name}: "
+                     f"{figures['cpu_us']:.2f} µs/{workload.unit}, {figures['rate']:,.0f}/s")
     finally:
         for service, _ in running.values():
             service.stop()
