@@ -46,16 +46,6 @@ def _build():
         sys.exit("scripts/bench: the build failed")
 
 
-def _selected(workload, names):
-    """The workload with those of its peers whose names contain one of `names`."""
-    if not names:
-        return
-    every = workload.peers
-    workload.peers = lambda bench: [
-        peer for peer in every(bench) if any(name.lower() in peer.name.lower() for name in names)
-    ]
-
-
 def main():
     arguments = _arguments()
     cpus = {arguments.proxy_cpu, arguments.load_cpu}
@@ -68,9 +58,7 @@ def main():
     target = os.environ.get("CARGO_TARGET_DIR", "target")
     bench = Bench(work=os.path.abspath(os.path.join(target, "bench")),
                   binaries=os.path.abspath(os.path.join(target, "release")))
-    generator = Generator(bench.binary("loadgen"))
-    if not generator.closed_name:
-        sys.exit("scripts/bench: no load generator: apt-get install wrk")
+    generator = Generator(bench.binary("loadgen"), bench.folder("load"))
     quick = arguments.quick
     settings = measure.Settings(
         rounds=arguments.rounds or (2 if quick else 5), seconds=arguments.seconds or (2 if quick else 5),
@@ -83,10 +71,13 @@ def main():
     sections, has_failed = {}, False
     for name in arguments.workloads or BY_NAME:
         workload = BY_NAME[name]
-        _selected(workload, arguments.only)
+        workload.only = arguments.only or []
         bench.versions.clear()
-        result = measure.KINDS[workload.kind](bench, workload, settings)
-        load = "loadgen at a fixed rate" if workload.kind == "latency" else generator.closed_name
+        if hindrance := measure.hindrance(workload, settings):
+            result = measure.Result(workload, skipped=[(workload.name, hindrance)])
+        else:
+            result = measure.KINDS[workload.kind](bench, workload, settings)
+        load = "loadgen at a fixed rate" if workload.kind == "latency" else generator.name(workload.demand)
         section = report.section(result, bench.versions, settings, load)
         print("\n" + section + "\n", flush=True)
         if result.rows:

@@ -1,21 +1,23 @@
 """One function a kind of measurement: each takes a workload, measures its peers and returns a Result."""
 
-import os
+import functools
 import resource
+import shutil
 import socket
+import ssl
 import statistics
+import subprocess
 import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
 
 import peers
-from load import LoadError
+from load import Demand, LoadError
 from processes import StartError
 from workloads import BULK_BODY_BYTES, SMALL_BODY_BYTES
 
 WARM_UP_SECONDS = 1
-IDLE_CONNECTIONS = 10_000
 # Descriptors that this script and a proxy need beside those of the connections held.
 SPARE_DESCRIPTORS = 500
 SETTLE_SECONDS = 2
@@ -31,11 +33,14 @@ class Row:
     errors: int = 0
 
     def add(self, **figures):
+        """Figures of a round; None is one that wasn't measured."""
         for measure, figure in figures.items():
-            self.rounds.setdefault(measure, []).append(figure)
+            if figure is not None:
+                self.rounds.setdefault(measure, []).append(figure)
 
     def median(self, measure):
-        return statistics.median(self.rounds[measure])
+        """None if it wasn't measured."""
+        return statistics.median(self.rounds[measure]) if measure in self.rounds else None
 
     def ratio(self, other, measure):
         """Median of the rounds' ratios: what slows a whole round down cancels out."""
@@ -68,6 +73,21 @@ def _say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def hindrance(workload, settings):
+    """Why the workload can't be measured here, or an empty text."""
+    if workload.mode.takes_tls and not shutil.which("openssl"):
+        return "apt-get install openssl, which makes the certificate"
+    if workload.kind == "latency" and not settings.generator.can_open_loop:
+        return "needs an open loop: `loadgen http --rate`, cargo build --release -p loadgen"
+    return "" if workload.kind == "memory" else settings.generator.missing(workload.demand)
+
+
+def _start_origin(bench, workload, cpus, workers=1):
+    if workload.demand.message_bytes:
+        return peers.start_grpc_origin(bench, cpus)
+    return peers.start_origin(bench, SMALL_BODY_BYTES, BULK_BODY_BYTES, cpus, workers)
+
+
 def _start(bench, result, peer, origin, cpus):
     """(Service, port) of a peer that answers correctly, or None with the reason noted in `result`."""
     if peer.missing:
@@ -79,7 +99,7 @@ def _start(bench, result, peer, origin, cpus):
         result.failed.append((peer.name, str(error)))
         return None
     try:
-        _check(port, result.workload.path)
+        _check(port, result.workload)
     except (OSError, ValueError) as error:
         result.failed.append((peer.name, f"doesn't answer: {error}; {service.last_words()}"))
         service.stop()
@@ -87,13 +107,55 @@ def _start(bench, result, peer, origin, cpus):
     return service, port
 
 
-def _check(port, path):
-    """Raises unless the right body comes through `port`, twice."""
-    expected = BULK_BODY_BYTES if path == "/bulk" else SMALL_BODY_BYTES
+def _url(port, workload):
+    return f"http{'s' if workload.mode.takes_tls else ''}://127.0.0.1:{port}{workload.path}"
+
+
+def _check(port, workload):
+    """Raises unless the right body comes through `port`, twice, in the version of HTTP that is to be measured."""
+    length = workload.demand.message_bytes
+    message = bytes(1) + length.to_bytes(4, "big") + b"x" * length if length else b""
+    expected = message or b"x" * (BULK_BODY_BYTES if workload.path == "/bulk" else SMALL_BODY_BYTES)
+    url = _url(port, workload)
     for _ in range(2):
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
-            if response.read() != b"x" * expected:
-                raise ValueError("the body came through changed")
+        body = _fetch_http2(url, message) if workload.mode.takes_http2 else _fetch(url)
+        if body is not None and body != expected:
+            raise ValueError("the body came through changed")
+
+
+def _fetch(url):
+    with urllib.request.urlopen(url, timeout=10, context=_tls_context()) as response:
+        return response.read()
+
+
+def _fetch_http2(url, message):
+    """The body; with a `message`, that of a gRPC call's answer. None without curl: Python speaks no HTTP/2."""
+    if not _has_curl():
+        return None
+    command = ["curl", "--http2-prior-knowledge", "--silent", "--show-error", "--fail", "--max-time", "10", url]
+    if message:
+        command += ["-H", "content-type: application/grpc", "-H", "te: trailers", "--data-binary", "@-"]
+    done = subprocess.run(command, capture_output=True, input=message)
+    if done.returncode:
+        raise ValueError(done.stderr.decode(errors="replace").strip())
+    return done.stdout
+
+
+@functools.cache
+def _has_curl():
+    if shutil.which("curl"):
+        return True
+    _say("answers over HTTP/2 aren't checked: apt-get install curl")
+    return False
+
+
+@functools.cache
+def _tls_context():
+    """Takes any certificate, and TLS 1.3 alone, because that is what the load generators speak."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
 
 
 def closed(bench, workload, settings):
@@ -104,27 +166,24 @@ def closed(bench, workload, settings):
 def latency(bench, workload, settings):
     """Latency under an open loop at half the rate that saturates nginx."""
     result = Result(workload)
-    if not settings.generator.loadgen_binary:
-        result.skipped.append(("latency", "needs an open loop: `loadgen http --rate`, cargo build --release -p loadgen"))
-        return result
     nginx = peers.nginx(bench)
-    origin, origin_port = peers.start_origin(bench, SMALL_BODY_BYTES, BULK_BODY_BYTES, {settings.load_cpu})
+    origin, origin_port = _start_origin(bench, workload, {settings.load_cpu})
     started = _start(bench, result, nginx, origin_port, {settings.proxy_cpu})
     if not started:
         origin.stop()
         return result
     service, port = started
-    url = f"http://127.0.0.1:{port}{workload.path}"
+    url = _url(port, workload)
     try:
-        loads = [settings.generator.closed(url, workload.connections, settings.seconds, {settings.load_cpu})
+        loads = [settings.generator.closed(url, workload.demand, settings.seconds, {settings.load_cpu})
                  for _ in range(3)]
     finally:
         service.stop()
         origin.stop()
     rate = statistics.median(load.rate for load in loads) / 2
 
-    def at_half(url, connections, seconds, cpus):
-        return settings.generator.open(url, connections, seconds, cpus, rate)
+    def at_half(url, demand, seconds, cpus):
+        return settings.generator.open(url, demand, seconds, cpus, rate)
 
     result = _rounds(bench, workload, settings, at_half)
     result.notes.append(f"nginx's saturation rate was {2 * rate:,.0f} requests/s; the load is {rate:,.0f} requests/s.")
@@ -133,9 +192,9 @@ def latency(bench, workload, settings):
 
 def _rounds(bench, workload, settings, generate):
     result = Result(workload)
-    origin, origin_port = peers.start_origin(bench, SMALL_BODY_BYTES, BULK_BODY_BYTES, {settings.load_cpu})
+    origin, origin_port = _start_origin(bench, workload, {settings.load_cpu})
     running = {}
-    for peer in workload.peers(bench):
+    for peer in workload.selected_peers(bench):
         started = _start(bench, result, peer, origin_port, {settings.proxy_cpu})
         if started:
             running[peer.name] = started
@@ -144,18 +203,18 @@ def _rounds(bench, workload, settings, generate):
         for number in range(settings.rounds):
             for row in list(result.rows):
                 service, port = running[row.name]
-                url = f"http://127.0.0.1:{port}{workload.path}"
+                url = _url(port, workload)
                 try:
-                    generate(url, workload.connections, WARM_UP_SECONDS, {settings.load_cpu})
-                    figures = _one_run(service, generate, url, workload.connections, settings)
+                    generate(url, workload.demand, WARM_UP_SECONDS, {settings.load_cpu})
+                    figures = _one_run(service, generate, url, workload.demand, settings)
                 except LoadError as error:
                     result.failed.append((row.name, f"round {number + 1}: {error}"))
                     result.rows.remove(row)
                     continue
                 row.errors += figures.pop("errors")
                 row.add(**figures)
-                _say(f"{workload.name} {number + 1}/{settings.rounds} {row.name}: {figures['cpu_us']:.2f} µs/request, "
-                     f"{figures['rate']:,.0f}/s")
+                _say(f"{workload.name} {number + 1}/{settings.rounds} {row.name}: "
+                     f"{figures['cpu_us']:.2f} µs/{workload.unit}, {figures['rate']:,.0f}/s")
     finally:
         for service, _ in running.values():
             service.stop()
@@ -163,9 +222,9 @@ def _rounds(bench, workload, settings, generate):
     return result
 
 
-def _one_run(service, generate, url, connections, settings):
+def _one_run(service, generate, url, demand, settings):
     before, start = service.cpu(), time.monotonic()
-    load = generate(url, connections, settings.seconds, {settings.load_cpu})
+    load = generate(url, demand, settings.seconds, {settings.load_cpu})
     used, elapsed = service.cpu().since(before), time.monotonic() - start
     return {
         "cpu_us": used * 1e6 / load.requests, "rate": load.rate, "p50_us": load.p50_us, "p99_us": load.p99_us,
@@ -174,25 +233,25 @@ def _one_run(service, generate, url, connections, settings):
 
 
 def memory(bench, workload, settings):
-    """Resident memory after a few requests, and how much 10,000 idle keep-alive connections add."""
+    """Resident memory after a few requests, and how much many idle keep-alive connections add."""
     result = Result(workload)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    count = min(IDLE_CONNECTIONS, most - SPARE_DESCRIPTORS)
-    if count < IDLE_CONNECTIONS:
+    count = min(workload.demand.connections, most - SPARE_DESCRIPTORS)
+    if count < workload.demand.connections:
         result.notes.append(f"The limit of {most} descriptors allows {count} connections only.")
-    origin, origin_port = peers.start_origin(bench, SMALL_BODY_BYTES, BULK_BODY_BYTES, {settings.load_cpu})
+    origin, origin_port = _start_origin(bench, workload, {settings.load_cpu})
     try:
-        for peer in workload.peers(bench):
+        for peer in workload.selected_peers(bench):
             started = _start(bench, result, peer, origin_port, {settings.proxy_cpu})
             if not started:
                 continue
             service, port = started
             row = Row(peer.name)
             try:
-                _measure_memory(row, service, port, workload.path, count)
+                _measure_memory(row, service, port, workload, count)
                 result.rows.append(row)
-                _say(f"memory {row.name}: {row.median('base_bytes') / 2**20:.1f} MiB, "
+                _say(f"{workload.name} {row.name}: {row.median('base_bytes') / 2**20:.1f} MiB, "
                      f"{row.median('idle_bytes'):,.0f} bytes a connection")
             except (OSError, ValueError) as error:
                 result.failed.append((peer.name, f"idle connections: {error}"))
@@ -203,21 +262,23 @@ def memory(bench, workload, settings):
     return result
 
 
-def _measure_memory(row, service, port, path, count):
+def _measure_memory(row, service, port, workload, count):
     for _ in range(20):
-        _check(port, path)
+        _check(port, workload)
     time.sleep(SETTLE_SECONDS)
     base, base_proportional = service.memory_bytes()
     held = []
     try:
         for _ in range(count):
             held.append(socket.create_connection(("127.0.0.1", port), 10))
-            _ask(held[-1], path)
+            if workload.mode.takes_tls:
+                held[-1] = _tls_context().wrap_socket(held[-1])
+            _ask(held[-1], workload.path)
         time.sleep(SETTLE_SECONDS)
         resident, _ = service.memory_bytes()
         # A proxy that dropped some of them would look better than it is.
         for connection in held[:: max(1, count // 500)]:
-            _ask(connection, path)
+            _ask(connection, workload.path)
     finally:
         for connection in held:
             connection.close()
@@ -242,10 +303,10 @@ def scale(bench, workload, settings):
     everywhere = set(cpus)
     groups = []
     try:
-        for peer in workload.peers(bench):
+        for peer in workload.selected_peers(bench):
             for count, words in ((1, "one core"), (2, "two cores")):
                 used = set(cpus[:count])
-                origin, origin_port = peers.start_origin(bench, SMALL_BODY_BYTES, BULK_BODY_BYTES, everywhere, 2)
+                origin, origin_port = _start_origin(bench, workload, everywhere, 2)
                 started = _start(bench, result, peer, origin_port, used)
                 if not started:
                     origin.stop()
@@ -255,11 +316,11 @@ def scale(bench, workload, settings):
                 groups.append((row, *started, origin, used))
         for number in range(settings.rounds):
             for row, service, port, _, used in groups:
-                url = f"http://127.0.0.1:{port}{workload.path}"
-                connections = SCALE_CONNECTIONS_PER_CORE * len(used)
-                settings.generator.closed(url, connections, WARM_UP_SECONDS, everywhere, 2)
+                url = _url(port, workload)
+                demand = Demand(connections=SCALE_CONNECTIONS_PER_CORE * len(used))
+                settings.generator.closed(url, demand, WARM_UP_SECONDS, everywhere, 2)
                 before = service.cpu()
-                load = settings.generator.closed(url, connections, settings.seconds, everywhere, 2)
+                load = settings.generator.closed(url, demand, settings.seconds, everywhere, 2)
                 after = service.cpu()
                 row.errors += load.errors
                 row.add(cpu_us=after.since(before) * 1e6 / load.requests, rate=load.rate, p50_us=load.p50_us,

@@ -1,5 +1,6 @@
 """The proxies under test: where their binaries are, how each is started, and what to say when one isn't there."""
 
+import functools
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 
 import configs
+from configs import HTTP
 from processes import Service, StartError, free_port
 
 ENVOY_VERSION = "1.40.0"
@@ -40,6 +42,27 @@ class Bench:
         path = os.path.join(self.work, name.replace(" ", "-"))
         os.makedirs(path, exist_ok=True)
         return path
+
+    @functools.cached_property
+    def certificate(self):
+        """A self-signed one with a P-256 key, made anew for every run of the suite."""
+        work = self.folder("certificate")
+        chain, key, both = (os.path.join(work, file) for file in ("chain.pem", "key.pem", "both.pem"))
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-batch",
+                   "-days", "30", "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1",
+                   "-keyout", key, "-out", chain]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            raise StartError(f"openssl made no certificate: {done.stderr.strip()[-200:]}")
+        with open(both, "w") as output:
+            for path in (chain, key):
+                with open(path) as part:
+                    output.write(part.read())
+        return configs.Certificate(chain, key, both)
+
+    def setup(self, name, mode, origin):
+        return configs.Setup(mode, free_port(), free_port(), origin, self.folder(name),
+                             self.certificate if mode.takes_tls else None)
 
     def binary(self, name):
         return os.path.join(self.binaries, name)
@@ -76,6 +99,13 @@ def start_origin(bench, body_bytes, bulk_bytes, cpus, workers=1):
     return _started(bench, "origin", ["nginx", "-p", work, "-c", path], cpus, port)
 
 
+def start_grpc_origin(bench, cpus):
+    """(Service, port) of a server of HTTP/2 that echoes gRPC messages."""
+    port = free_port()
+    command = [bench.binary("loadgen"), "origin", "--listen", f"127.0.0.1:{port}", "--cores", "1"]
+    return _started(bench, "origin", command, cpus, port)
+
+
 def forwarder(bench, name, binary, arguments=(), ours=False):
     path = bench.binary(binary)
 
@@ -88,15 +118,15 @@ def forwarder(bench, name, binary, arguments=(), ours=False):
     return Peer(name, start, missing, ours)
 
 
-def corelane(bench, name, driver, mode="http"):
+def corelane(bench, name, driver, mode=HTTP):
     path = bench.binary("corelane")
 
     def start(bench, origin, cpus):
-        port, admin = free_port(), free_port()
-        config = bench.write(name, "corelane.yaml", configs.corelane(port, origin, mode, admin))
+        setup = bench.setup(name, mode, origin)
+        config = bench.write(name, "corelane.yaml", configs.corelane(setup))
         cores = ",".join(str(cpu) for cpu in sorted(cpus))
         command = [path, "run", "-c", config, "--cores", cores, "--driver", driver]
-        return _started(bench, name, command, cpus, port)
+        return _started(bench, name, command, cpus, setup.port)
 
     missing = "" if os.path.exists(path) else "`corelane` isn't built: cargo build --release -p proxy-core"
     if not missing:
@@ -104,17 +134,21 @@ def corelane(bench, name, driver, mode="http"):
     return Peer(name, start, missing, ours=True)
 
 
-def nginx(bench, name="nginx", tuning=""):
+def nginx(bench, mode=HTTP, name="nginx", tuning=""):
     """nginx as it comes, or with `tuning` directives in its location."""
 
     def start(bench, origin, cpus):
-        work, port = bench.folder(name), free_port()
-        path = bench.write(name, "nginx.conf", configs.nginx_proxy(work, port, origin, tuning))
-        return _started(bench, name, ["nginx", "-p", work, "-c", path], cpus, port)
+        setup = bench.setup(name, mode, origin)
+        path = bench.write(name, "nginx.conf", configs.nginx_proxy(setup, tuning))
+        return _started(bench, name, ["nginx", "-p", setup.work, "-c", path], cpus, setup.port)
 
     missing = "" if shutil.which("nginx") else "apt-get install nginx"
     if not missing:
         bench.versions["nginx"] = re.search(r"nginx/(\S+)", _output("nginx", "-v"))[1]
+        build = _output("nginx", "-V")
+        for module, is_needed in (("http_ssl_module", mode.takes_tls), ("http_v2_module", mode.takes_http2)):
+            if is_needed and f"--with-{module}" not in build:
+                missing = f"this nginx is built without {module}"
     return Peer(name, start, missing)
 
 
@@ -130,43 +164,44 @@ def nginx_stream(bench):
             missing = "" if os.path.exists(module) else "apt-get install libnginx-mod-stream"
 
     def start(bench, origin, cpus):
-        work, port = bench.folder(name), free_port()
-        path = bench.write(name, "nginx.conf", configs.nginx_stream(work, port, origin, module))
-        return _started(bench, name, ["nginx", "-p", work, "-c", path], cpus, port)
+        setup = bench.setup(name, configs.Mode(is_tcp=True), origin)
+        path = bench.write(name, "nginx.conf", configs.nginx_stream(setup, module))
+        return _started(bench, name, ["nginx", "-p", setup.work, "-c", path], cpus, setup.port)
 
     return Peer(name, start, missing)
 
 
-def haproxy(bench, mode="http"):
-    name = "HAProxy" if mode == "http" else "HAProxy tcp"
+def haproxy(bench, mode=HTTP):
+    name = "HAProxy tcp" if mode.is_tcp else "HAProxy"
 
     def start(bench, origin, cpus):
-        port = free_port()
-        path = bench.write(name, "haproxy.cfg", configs.haproxy(port, origin, mode))
-        return _started(bench, name, ["haproxy", "-db", "-f", path], cpus, port)
+        setup = bench.setup(name, mode, origin)
+        path = bench.write(name, "haproxy.cfg", configs.haproxy(setup))
+        return _started(bench, name, ["haproxy", "-db", "-f", path], cpus, setup.port)
 
     missing = "" if shutil.which("haproxy") else "apt-get install haproxy"
     if not missing:
         bench.versions["HAProxy"] = re.search(r"version (\d+\.\d+\.\d+)", _output("haproxy", "-v"))[1]
+        if mode.takes_tls and not re.search(r"\+OPENSSL|USE_OPENSSL=", _output("haproxy", "-vv")):
+            missing = "this HAProxy is built without TLS"
     return Peer(name, start, missing)
 
 
-def envoys(bench, mode="http"):
+def envoys(bench, mode=HTTP):
     """Envoy as it comes, and with its own io_uring sockets on."""
     try:
         path, missing = envoy_binary(bench), ""
         bench.versions["Envoy"] = re.search(r"version: \w+/(\d+\.\d+\.\d+)/", _output(path, "--version"))[1]
     except Missing as reason:
         path, missing = "", str(reason)
-    suffix = "" if mode == "http" else " tcp"
+    suffix = " tcp" if mode.is_tcp else ""
 
     def peer(name, own_io_uring):
         def start(bench, origin, cpus):
-            port, admin = free_port(), free_port()
-            text = configs.envoy(port, origin, mode, admin, own_io_uring)
-            config = bench.write(name, "envoy.json", text)
+            setup = bench.setup(name, mode, origin)
+            config = bench.write(name, "envoy.json", configs.envoy(setup, own_io_uring))
             command = [path, "-c", config, "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
-            return _started(bench, name, command, cpus, port)
+            return _started(bench, name, command, cpus, setup.port)
 
         return Peer(name, start, missing)
 

@@ -5,9 +5,8 @@ import platform
 import re
 import time
 
-MIB = 1024 * 1024
-BASE_BYTES_MAX = 12 * MIB
-IDLE_BYTES_MAX = 1536
+KIB = 1024
+MIB = 1024 * KIB
 
 _HEAD = """\
 # Benchmarks
@@ -15,11 +14,11 @@ _HEAD = """\
 Written by `scripts/bench`; each section says when and on what. Measure on your own machine before believing any of
 it: `scripts/bench --quick` takes a few minutes.
 
-How it is measured: the proxy is pinned to one CPU; the load generator and the origin (nginx) share another. All proxies
-of a table are up during the whole run and take turns, round by round, after a warm-up each; figures are medians over the
-rounds. CPU time is what all threads and child processes of the proxy used, kernel work included, divided by
-the requests that the load generator completed. A ratio is the median of the rounds' ratios. Absolute figures depend on the
-machine and on what else it was doing; **the ratios are the result**.
+How it is measured: the proxy is pinned to one CPU; the load generator and the origin (nginx, unless the section says
+otherwise) share another. All proxies of a table are up during the whole run and take turns, round by round, after a
+warm-up each; figures are medians over the rounds. CPU time is what all threads and child processes of the proxy used,
+kernel work included, divided by the requests that the load generator completed. A ratio is the median of the rounds'
+ratios. Absolute figures depend on the machine and on what else it was doing; **the ratios are the result**.
 
 Every proxy runs one worker, keeps connections alive on both sides, writes no log and is otherwise configured as it
 comes. `null` is a forwarder on io_uring that copies bytes and parses nothing: the floor under any proxy on this kernel.
@@ -50,11 +49,12 @@ def _grid(header, rows):
 def _closed_table(result):
     if not result.rows:
         return []
+    unit = result.workload.unit
     measure = "p99_us" if result.workload.kind == "latency" else "cpu_us"
     references = [row for row in (result.row(name) for name in result.workload.references) if row]
     title = "p99" if measure == "p99_us" else "CPU"
-    header = ["proxy", "CPU µs/request", "min–max", *[f"{title} × {row.name}" for row in references],
-              "requests/s", "p50", "p99", "CPU busy"]
+    header = ["proxy", f"CPU µs/{unit}", "min–max", *[f"{title} × {row.name}" for row in references],
+              f"{unit}s/s", "p50", "p99", "CPU busy"]
     cells = []
     for row in result.rows:
         times = row.rounds["cpu_us"]
@@ -90,15 +90,19 @@ def _memory_table(result):
         *[f"{row.ratio(reference, 'idle_bytes'):.2f}" for reference in references],
         f"{row.median('connections'):,.0f}",
     ] for row in result.rows]
-    lines = [*_grid(header, cells), ""]
-    row = result.row("Corelane uring")
-    if row:
-        base, idle = row.median("base_bytes"), row.median("idle_bytes")
-        lines += [
-            f"- target: base ≤ 12 MiB: {base / MIB:.1f} MiB, {_verdict(base <= BASE_BYTES_MAX)}",
-            f"- target: ≤ 1.5 KiB per idle connection: {idle / 1024:.2f} KiB, {_verdict(idle <= IDLE_BYTES_MAX)}",
-        ]
-    return lines
+    return [*_grid(header, cells), "", *_bounds(result)]
+
+
+def _bounds(result):
+    for bound in result.workload.bounds:
+        row = result.row(bound.proxy)
+        if row:
+            figure = row.median(bound.measure)
+            size, unit = (MIB, "MiB") if bound.most >= MIB else (KIB, "KiB")
+            what = f"base ≤ {bound.most / size:g} {unit}"
+            if bound.measure == "idle_bytes":
+                what = f"≤ {bound.most / size:g} {unit} per idle connection"
+            yield f"- target: {bound.proxy}: {what}: {figure / size:.2f} {unit}, {_verdict(figure <= bound.most)}"
 
 
 def _scale_table(result):
@@ -123,7 +127,7 @@ def _figure(number):
 
 
 def _time(microseconds):
-    return f"{microseconds / 1000:.2f} ms"
+    return "–" if microseconds is None else f"{microseconds / 1000:.2f} ms"
 
 
 def _verdict(is_met):
@@ -151,7 +155,8 @@ def _has_flag(flag):
 def section(result, versions, settings, generator):
     """A section of the page."""
     products = "".join(f", {name} {version}" for name, version in sorted(versions.items()))
-    rounds = "" if result.workload.kind == "memory" else f"; {settings.rounds} rounds of {settings.seconds} s, {generator}"
+    has_rounds = result.rows and result.workload.kind != "memory"
+    rounds = f"; {settings.rounds} rounds of {settings.seconds} s, {generator}" if has_rounds else ""
     lines = [f"## {result.workload.title}", "", *table(result), "",
              f"{time.strftime('%Y-%m-%d')}; {machine()}{rounds}{products}."]
     return "\n".join(lines)
