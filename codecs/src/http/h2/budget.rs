@@ -30,7 +30,8 @@ pub struct BudgetLimits {
     pub priorities: Rate,
     /// WINDOW_UPDATE. Every DATA frame that we send and every stream gives [`WINDOW_UPDATES_PER_FRAME`] back.
     pub window_updates: Rate,
-    /// Frames without effect: of unknown types, on streams that are gone or were refused.
+    /// Frames without effect: of unknown types, on streams that are gone or were refused. A stream that completes gives one
+    /// back.
     pub ignored: Rate,
 }
 

@@ -272,6 +272,9 @@ impl Connection {
         let limits = &self.limits.budgets;
         self.budgets.earn(Budget::Resets, 1, limits);
         self.budgets.earn(Budget::StreamErrors, 1, limits);
+        // A server that answers before it has read a request sends RST_STREAM behind the answer (RFC 9113 8.1), which
+        // finds the stream done.
+        self.budgets.earn(Budget::Ignored, 1, limits);
         self.budgets.earn(Budget::WindowUpdates, WINDOW_UPDATES_PER_FRAME, limits);
     }
 

@@ -140,3 +140,19 @@ fn seconds_and_useful_work_fill_the_budgets_again() {
         server.out.clear();
     }
 }
+
+/// A server that answers before it has read the request resets the stream behind its answer (RFC 9113 8.1).
+#[test]
+fn a_reset_behind_each_answer_is_no_flood() {
+    let mut client = Side::new(Role::Client, &Limits::default());
+    client.input.extend(frame(Kind::Settings, 0, 0, b""));
+    client.nothing();
+    let line = RequestLine { method: b"GET", scheme: b"http", authority: b"a", path: b"/", protocol: None };
+    for _ in 0..3 * BudgetLimits::default().ignored.burst {
+        let stream = client.connection.send_request(&line, [], true, &mut client.out).expect("a stream");
+        client.input.extend(headers(stream.id, &[(":status", "200")], true));
+        client.input.extend(frame(Kind::RstStream, 0, stream.id, &[0; 4]));
+        assert_eq!(run(&mut client, true), Ok(()));
+        client.out.clear();
+    }
+}
