@@ -16,4 +16,5 @@ mod relay;
 pub mod snapshot;
 pub mod stats;
 mod tcp;
+mod tls;
 mod transport;

@@ -15,14 +15,18 @@ use runtime::{Accepted, Received};
 use crate::core::{Generation, HandOver, Registered, World};
 use crate::snapshot::{self, Serve};
 use crate::stats::{Block, HttpStat, Lane, ListenerStat, TcpStat};
+use crate::tls::CoreTls;
 use crate::transport::Transport;
-use crate::{http, tcp};
+use crate::{http, tcp, tls};
 
 /// A core hands a fresh connection over when it holds this many percent of the mean over all cores.
 const SHARE_PERCENT_MAX: u64 = 125;
 
 /// Failing accepts are logged at most this often; all are counted.
 const ACCEPT_ERROR_LOG_MS: u64 = 10_000;
+
+/// Of handshakes that fail one is told in this time; all are counted.
+const REFUSAL_LOG_MS: u64 = 10_000;
 
 /// How long a listener that closes goes on accepting what had begun its handshake: a long round trip.
 const HANDSHAKE_MS: u64 = 100;
@@ -35,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) stats: Lane,
     /// The lane of `http.<prefix>.` or `tcp.<prefix>.`.
     pub(crate) serve_stats: Lane,
+    /// Clients speak TLS.
+    tls: Option<Rc<CoreTls>>,
 }
 
 pub(crate) struct Listener {
@@ -45,6 +51,7 @@ pub(crate) struct Listener {
     stop_waker: RefCell<Option<Waker>>,
     /// Left the config: its connections end with their next response.
     closed: Cell<bool>,
+    refusal_told_ms: Cell<Option<u64>>,
 }
 
 /// One connection from a client, whatever it speaks.
@@ -81,13 +88,29 @@ pub(crate) fn head_limits(limits: &snapshot::HttpLimits) -> HeadLimits {
 }
 
 impl Config {
-    fn new(world: &World, listener: &Arc<snapshot::Listener>, generation: &Rc<Generation>) -> Rc<Config> {
+    /// `before`: what it replaces, of which TLS goes on if it is the same.
+    fn new(
+        world: &World,
+        listener: &Arc<snapshot::Listener>,
+        generation: &Rc<Generation>,
+        before: Option<&Config>,
+    ) -> Rc<Config> {
         let core = world.core.id();
         let (limits, serve) = match &listener.serve {
             Serve::Http(http) => (head_limits(&http.limits), &http.stats),
             Serve::Tcp(tcp) => (HeadLimits::default(), &tcp.stats),
         };
+        let same = |before: &&Config| match (&before.listener.tls, &listener.tls) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            _ => false,
+        };
+        let tls = match (before.filter(same), &listener.tls) {
+            (Some(before), _) => before.tls.clone(),
+            (None, Some(tls)) => Some(Rc::new(CoreTls::new(tls, listener.stats.lane(core)))),
+            (None, None) => None,
+        };
         Rc::new(Config {
+            tls,
             listener: listener.clone(),
             generation: generation.clone(),
             limits,
@@ -107,18 +130,20 @@ impl Listener {
         let socket = world.core.listen(config.address, config.backlog)?;
         let listener = Rc::new(Listener {
             world: world.clone(),
-            config: RefCell::new(Config::new(world, config, generation)),
+            config: RefCell::new(Config::new(world, config, generation, None)),
             accepting: Cell::new(true),
             stop: Cell::new(false),
             stop_waker: RefCell::default(),
             closed: Cell::new(false),
+            refusal_told_ms: Cell::new(None),
         });
         world.core.spawn(listener.clone().accept(socket));
         Ok(listener)
     }
 
     pub(crate) fn reconcile(&self, config: &Arc<snapshot::Listener>, generation: &Rc<Generation>) {
-        *self.config.borrow_mut() = Config::new(&self.world, config, generation);
+        let config = Config::new(&self.world, config, generation, Some(&self.config.borrow()));
+        *self.config.borrow_mut() = config;
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -132,6 +157,16 @@ impl Listener {
 
     pub(crate) fn config(&self) -> Rc<Config> {
         self.config.borrow().clone()
+    }
+
+    /// Whether a failed handshake may be told again.
+    pub(crate) fn may_tell_refusal(&self) -> bool {
+        let now_ms = self.world.core.now_ms();
+        let may = self.refusal_told_ms.get().is_none_or(|told_ms| now_ms >= told_ms + REFUSAL_LOG_MS);
+        if may {
+            self.refusal_told_ms.set(Some(now_ms));
+        }
+        may
     }
 
     pub(crate) fn accepting(&self) -> bool {
@@ -290,6 +325,13 @@ async fn begin(mut downstream: Box<Downstream>) {
         let core = downstream.world.core.clone();
         if !core.recycled(read_proxy_header(&mut downstream, &config)).await {
             return;
+        }
+    }
+    if let Some(tls) = &config.tls {
+        let core = downstream.world.core.clone();
+        match core.recycled(tls::secure(downstream, &config, tls)).await {
+            Some(secured) => downstream = secured,
+            None => return,
         }
     }
     match &config.listener.serve {

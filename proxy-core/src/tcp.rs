@@ -10,15 +10,21 @@ use crate::fault::Fault;
 use crate::listener::{Config, Downstream};
 use crate::log::{Flags, NoFields, Point, Record};
 use crate::relay::{self, End};
-use crate::snapshot::{ProxyVersion, Serve, Tcp};
-use crate::stats::{ClusterStat, EndpointStat, TcpStat};
+use crate::snapshot::{ClusterId, ProxyVersion, Serve, Tcp};
+use crate::stats::{ClusterStat, EndpointStat, ListenerStat, TcpStat};
+use crate::tls;
 
 pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
     let Serve::Tcp(tcp) = &config.listener.serve else { return };
     let stats = &config.serve_stats;
     downstream.count_tcp_begin(stats);
+    let Some(cluster) = pick_cluster(&downstream, &config, tcp).await else {
+        stats.gauge_dec(TcpStat::DownstreamCxActive);
+        stats.inc(TcpStat::DownstreamCxDestroyRemote);
+        return;
+    };
     let mut session =
-        Session { flags: Flags::NONE, upstream: None, name: String::new(), attempts: 0, up_bytes: 0, down_bytes: 0 };
+        Session { cluster, flags: Flags::NONE, upstream: None, name: String::new(), attempts: 0, up_bytes: 0, down_bytes: 0 };
     let end = session.run(&downstream, &config, tcp).await;
     stats.gauge_dec(TcpStat::DownstreamCxActive);
     session.log(&downstream, &config, tcp);
@@ -28,7 +34,26 @@ pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
     }
 }
 
+/// The cluster for the server name that the client asks for; `None` if the connection is over.
+async fn pick_cluster(downstream: &Downstream, config: &Config, tcp: &Tcp) -> Option<ClusterId> {
+    let Some(table) = &tcp.sni else { return Some(tcp.cluster) };
+    let sniffed;
+    let name = match downstream.socket.tls() {
+        Some(facts) => facts.server_name.as_deref(),
+        None => {
+            sniffed = tls::server_name(downstream, config).await?;
+            sniffed.as_deref()
+        }
+    };
+    let found = name.and_then(|name| table.find(name));
+    if found.is_some() {
+        config.stats.inc(ListenerStat::SniRouted);
+    }
+    Some(found.unwrap_or(tcp.cluster))
+}
+
 struct Session {
+    cluster: ClusterId,
     flags: Flags,
     upstream: Option<SocketAddr>,
     name: String,
@@ -40,7 +65,7 @@ struct Session {
 impl Session {
     async fn run(&mut self, downstream: &Downstream, config: &Config, tcp: &Tcp) -> End {
         let stats = &config.serve_stats;
-        let cluster = &config.generation.clusters[tcp.cluster as usize];
+        let cluster = &config.generation.clusters[self.cluster as usize];
         let upstream = match self.connect(cluster, tcp).await {
             Ok(upstream) => upstream,
             Err(fault) => {
@@ -110,7 +135,7 @@ impl Session {
         if tcp.access_logs.is_empty() {
             return;
         }
-        let cluster = config.generation.clusters[tcp.cluster as usize].config();
+        let cluster = config.generation.clusters[self.cluster as usize].config();
         let core = &downstream.world.core;
         let mut record = Record::new(&NoFields);
         record.tcp = true;

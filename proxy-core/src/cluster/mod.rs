@@ -20,6 +20,7 @@ use waiting::Waiting;
 use crate::fault::Fault;
 use crate::snapshot;
 use crate::stats::{ClusterStat, Lane};
+use crate::tls::UpstreamTls;
 
 /// Connect attempts for one request, each at an endpoint picked anew: nothing was sent yet, so trying again is safe.
 pub(crate) const CONNECT_ATTEMPTS_MAX: u32 = 3;
@@ -31,6 +32,7 @@ pub(crate) struct Cluster {
     janitor: Watcher,
     config: RefCell<Arc<snapshot::Cluster>>,
     pub(crate) stats: Lane,
+    tls: UpstreamTls,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
     balance: RefCell<balance::State>,
     /// Open connections, idle ones too.
@@ -58,6 +60,7 @@ impl Cluster {
             cores,
             janitor,
             config: RefCell::new(config.clone()),
+            tls: UpstreamTls::new(config, &config.stats.lane(core.id())),
             stats: config.stats.lane(core.id()),
             endpoints: RefCell::default(),
             balance: RefCell::new(balance::State::new(core.random())),
@@ -72,6 +75,9 @@ impl Cluster {
     /// Takes over a new definition; endpoints that stay keep their pools.
     pub(crate) fn reconcile(&self, config: &Arc<snapshot::Cluster>) {
         *self.config.borrow_mut() = config.clone();
+        if self.tls.take(config) {
+            self.close_idle();
+        }
         self.take_endpoints(config);
         self.waiting.wake_all();
     }

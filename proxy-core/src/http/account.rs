@@ -37,7 +37,7 @@ impl Exchange<'_> {
         let (downstream, seen) = (self.downstream, &self.seen);
         let core = &downstream.world.core;
         let snapshot = &self.config.generation.snapshot;
-        let fields = LoggedFields { scratch: &self.scratch };
+        let fields = LoggedFields { scratch: &self.scratch, scheme: downstream.socket.scheme() };
         let route = seen.route.map(|at| &self.http.routes.routes[at as usize]);
         let mut record = Record::new(&fields);
         record.duration_us = took_us;
@@ -103,6 +103,7 @@ pub(super) fn client_address(
 
 struct LoggedFields<'a> {
     scratch: &'a Scratch,
+    scheme: &'static str,
 }
 
 impl log::Fields for LoggedFields<'_> {
@@ -112,7 +113,7 @@ impl log::Fields for LoggedFields<'_> {
             b":method" => Some(head.method_span.of(input)),
             b":path" => Some(head.path.of(input)),
             b":authority" => Some(head.authority.of(input)),
-            b":scheme" => Some(b"http"),
+            b":scheme" => Some(self.scheme.as_bytes()),
             _ => find(&head.fields, input, name),
         }
     }
@@ -148,6 +149,8 @@ mod tests {
             generate_request_id: true,
             preserve_external_request_id: false,
             via: None,
+            client_cert: Default::default(),
+            client_cert_details: Default::default(),
         };
         client_address(&forwarding, &head, text.as_bytes(), ([9, 9, 9, 9], 1).into()).ip().to_string()
     }

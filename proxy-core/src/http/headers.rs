@@ -38,7 +38,7 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
         emit_forwarded_for(out, head, input, downstream.remote);
     }
     if added.forwarded_proto {
-        out.extend_from_slice(b"x-forwarded-proto: http\r\n");
+        emit::field(out, b"x-forwarded-proto", downstream.socket.scheme().as_bytes());
     }
     if added.request_id {
         emit_request_id(out, downstream.world.core.random(), downstream.world.core.random());

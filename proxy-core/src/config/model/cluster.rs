@@ -1,5 +1,6 @@
 //! Clusters: endpoints and how to use them.
 
+use super::ClusterTls;
 use crate::config::diagnostics::Diagnostic;
 use crate::config::reader::{Reader, Value};
 use crate::config::record::{choice, record};
@@ -34,6 +35,8 @@ record! {
         breaker: BreakerBounds = "{}",
         /// How large responses may be, bodies apart.
         limits: ResponseLimits = "{}",
+        /// Speak TLS to endpoints.
+        tls: Option<ClusterTls> = optional,
         /// Send a PROXY protocol header with the client's address first on every connection to an endpoint.
         proxy_protocol: Option<ProxyHeader> = optional,
         /// How often endpoint names are resolved anew, where DNS names no lifetime.
