@@ -13,8 +13,8 @@ use crate::http::h1::{
 };
 use crate::http::{BodyLength, Field, FieldId, FieldSet, HeadLimits, Method, RequestHead, ResponseHead, Version};
 use crate::proxy_protocol;
-pub use http2::http2;
 use crate::tls::{CertificateFacts, sniff, xfcc};
+pub use http2::http2;
 
 /// Hellos: an error, a hello or plain bytes never turn into something else with more bytes.
 pub fn tls_hello(data: &[u8]) {

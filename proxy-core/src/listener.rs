@@ -13,6 +13,7 @@ use codecs::proxy_protocol;
 use runtime::{Accepted, Received};
 
 use crate::core::{Generation, HandOver, Registered, World};
+use crate::log::Record;
 use crate::snapshot::{self, Serve};
 use crate::stats::{Block, HttpStat, Lane, ListenerStat, TcpStat};
 use crate::tls::CoreTls;
@@ -402,6 +403,17 @@ impl Downstream {
 
     pub(crate) fn age_us(&self) -> u64 {
         self.world.core.now_us() - self.ends.born_us
+    }
+
+    /// Tells an access log what the handshake led to.
+    pub(crate) fn log_tls<'a>(&'a self, record: &mut Record<'a>) {
+        if let Some(facts) = self.socket.tls() {
+            record.tls_version = facts.version;
+            record.tls_cipher = facts.cipher;
+            record.requested_server_name = facts.server_name.as_deref().unwrap_or_default();
+            record.peer = facts.peer.as_ref().map(|peer| &peer.facts);
+            record.handshake_us = Some(facts.handshake_us);
+        }
     }
 
     pub(crate) fn count_http_begin(&self, stats: &Lane) {

@@ -32,8 +32,8 @@ pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use model::Model;
 pub use reference::markdown;
 pub use source::{Span, Spanned};
-pub(crate) use tls::unix_s;
 pub use tls::Tls;
+pub(crate) use tls::unix_s;
 pub use values::{Address, Duration, EndpointAddress};
 
 use values::FilePath;

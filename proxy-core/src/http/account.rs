@@ -74,6 +74,7 @@ impl Exchange<'_> {
         record.downstream_direct_remote = Some(downstream.direct_remote);
         record.downstream_local = Some(downstream.local);
         record.connection_id = downstream.id;
+        downstream.log_tls(&mut record);
         record.stream_id = downstream.world.next_id();
         let mut sink = downstream.world.log.borrow_mut();
         for log in &self.http.access_logs {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use codecs::http::h1::emit;
 use codecs::http::{BodyLength, Field, FieldId, FieldSet, RequestHead, Span};
 
+use super::client_cert;
 use super::exchange::Exchange;
 use crate::fault::Fault;
 use crate::snapshot::{Forward, Forwarding, HeaderEdits, PathMatch, Route};
@@ -21,7 +22,7 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
     out.clear();
     emit_request_line(out, head, input, route, forward);
     let added = Added::new(head, forwarding);
-    let mut drop = added.drop;
+    let mut drop = added.drop.union(client_cert::dropped(downstream, forwarding));
     let host = host(head, input, forward);
     if let Some(host) = host {
         drop = drop.with(FieldId::Host);
@@ -40,6 +41,7 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
     if added.forwarded_proto {
         emit::field(out, b"x-forwarded-proto", downstream.socket.scheme().as_bytes());
     }
+    client_cert::emit_field(out, downstream, exchange.config, forwarding, head, input);
     if added.request_id {
         emit_request_id(out, downstream.world.core.random(), downstream.world.core.random());
     }

@@ -35,11 +35,7 @@ impl CoreTls {
 }
 
 /// Shakes hands, if the client wants to. `None` is the end of the connection, which has been counted.
-pub(crate) async fn secure(
-    mut downstream: Box<Downstream>,
-    config: &Config,
-    tls: &CoreTls,
-) -> Option<Box<Downstream>> {
+pub(crate) async fn secure(mut downstream: Box<Downstream>, config: &Config, tls: &CoreTls) -> Option<Box<Downstream>> {
     if tls.allow_plain {
         let begins_plain = |bytes: &[u8]| match sniff::may_be_tls(bytes) {
             false => Some(true),
@@ -105,11 +101,7 @@ pub(crate) async fn server_name(downstream: &Downstream, config: &Config) -> Opt
 
 /// Reads until `look` can tell what the connection begins with. The bytes stay, for whoever takes it. `None`: the client
 /// left, or took too long.
-async fn first_bytes<T>(
-    downstream: &Downstream,
-    config: &Config,
-    look: impl Fn(&[u8]) -> Option<T>,
-) -> Option<T> {
+async fn first_bytes<T>(downstream: &Downstream, config: &Config, look: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     let core = &downstream.world.core;
     config.stats.gauge_inc(ListenerStat::DownstreamPreCxActive);
     let timer = core.timer();

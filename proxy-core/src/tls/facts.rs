@@ -1,5 +1,8 @@
 //! What a connection's handshake led to.
 
+use std::cell::RefCell;
+
+use codecs::tls::xfcc::{self, Details};
 use codecs::tls::{CertificateFacts, Session, Version};
 
 /// Kept as long as the connection, for logs, headers and whoever asks for the protocol.
@@ -22,8 +25,28 @@ pub(crate) struct TlsFacts {
 /// A client's certificate.
 pub(crate) struct Peer {
     /// DER, its own certificate first.
-    pub(crate) chain: Box<[Box<[u8]>]>,
+    chain: Box<[Box<[u8]>]>,
     pub(crate) facts: CertificateFacts,
+    /// What `x-forwarded-client-cert` says of it, and which parts that has.
+    element: RefCell<Option<(Details, Box<str>)>>,
+}
+
+impl Peer {
+    /// Lends what `x-forwarded-client-cert` says of the certificate; false if nothing can be said.
+    pub(crate) fn with_element(&self, by: &[String], details: Details, run: impl FnOnce(&str)) -> bool {
+        let mut kept = self.element.borrow_mut();
+        if kept.as_ref().is_none_or(|(of, _)| *of != details) {
+            let mut element = String::new();
+            if !xfcc::emit(&self.chain, by, details, &mut element) {
+                return false;
+            }
+            *kept = Some((details, element.into_boxed_str()));
+        }
+        if let Some((_, element)) = kept.as_ref() {
+            run(element);
+        }
+        true
+    }
 }
 
 impl TlsFacts {
@@ -37,7 +60,7 @@ impl TlsFacts {
             alpn: None,
             server_name: None,
             resumed: false,
-            peer: facts.map(|facts| Box::new(Peer { chain, facts })),
+            peer: facts.map(|facts| Box::new(Peer { chain, facts, element: RefCell::default() })),
             handshake_us,
         };
         if let Some(negotiated) = session.negotiated() {

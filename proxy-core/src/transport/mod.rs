@@ -3,7 +3,6 @@
 mod tls;
 
 use std::io;
-use std::net::SocketAddr;
 use std::task::Poll;
 
 use runtime::{Received, Slice, Socket, Watcher};
@@ -19,13 +18,6 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    fn socket(&self) -> &Socket {
-        match self {
-            Transport::Plain(socket) => socket,
-            Transport::Tls(tls) => tls.socket(),
-        }
-    }
-
     /// What the handshake led to; `None` on a plain connection.
     pub(crate) fn tls(&self) -> Option<&TlsFacts> {
         match self {
@@ -131,14 +123,6 @@ impl Transport {
             Transport::Plain(socket) => socket.shutdown_write(),
             Transport::Tls(tls) => tls.shutdown_write(),
         }
-    }
-
-    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
-        self.socket().peer_address()
-    }
-
-    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
-        self.socket().local_address()
     }
 
     pub(crate) fn close_lingering(self) {

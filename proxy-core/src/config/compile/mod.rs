@@ -16,7 +16,7 @@ use super::values::{ClusterName, EndpointAddress, HostPattern, OneOrMany};
 use crate::log;
 use crate::snapshot::{
     Balance, Breaker, ClientCert, Cluster, ClusterId, Endpoint, Forwarding, Http, HttpLimits, Listener, LogId,
-    ProxyVersion, Serve, SniTable, Snapshot, Tcp,
+    ProxyVersion, Serve, Snapshot, SniTable, Tcp,
 };
 
 /// What compiling needs beside the model.
@@ -67,8 +67,7 @@ pub fn hostnames(model: &Model) -> Vec<Hostname> {
 pub fn compile(model: &Model, inputs: &Inputs<'_>) -> Result<Snapshot, Diagnostics> {
     let ids =
         model.clusters.iter().enumerate().map(|(id, cluster)| (cluster.name.0.clone(), id as ClusterId)).collect();
-    let mut compiler =
-        Compiler {
+    let mut compiler = Compiler {
         inputs,
         ids,
         tls: &model.tls,

@@ -57,6 +57,11 @@ fn check_cluster(cluster: &Cluster, node: &Node, reader: &mut Reader<'_>) {
         let error = Diagnostic::error(at("connect_timeout"), "a connect timeout can't be turned off");
         reader.push(error.expected("at least `1ms`"));
     }
+    if cluster.tls.is_some() && cluster.proxy_protocol.is_some() {
+        let error =
+            Diagnostic::error(at("proxy_protocol"), "a PROXY protocol header can't be sent in front of TLS yet");
+        reader.push(error.expected("`tls` or `proxy_protocol`"));
+    }
     if cluster.dns_refresh.ms < 100 {
         let error = Diagnostic::error(at("dns_refresh"), format!("{} is too short", cluster.dns_refresh));
         reader.push(error.expected("at least `100ms`"));

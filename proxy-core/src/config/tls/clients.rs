@@ -31,12 +31,7 @@ struct Contents {
 
 impl Loader<'_> {
     /// `None` after a mistake, which has been reported. `http`: routes lead to it.
-    pub(super) fn cluster(
-        &mut self,
-        tls: &model::ClusterTls,
-        http: bool,
-        before: Option<&Cluster>,
-    ) -> Option<Cluster> {
+    pub(super) fn cluster(&mut self, tls: &model::ClusterTls, http: bool, before: Option<&Cluster>) -> Option<Cluster> {
         let contents = self.contents(tls);
         let read = self.files.take();
         let contents = contents?;

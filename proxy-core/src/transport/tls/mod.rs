@@ -96,10 +96,6 @@ fn with_scratch<T>(run: impl FnOnce(&mut Scratch) -> T) -> T {
 }
 
 impl TlsTransport {
-    pub(super) fn socket(&self) -> &Socket {
-        &self.socket
-    }
-
     pub(super) fn facts(&self) -> &TlsFacts {
         &self.facts
     }
