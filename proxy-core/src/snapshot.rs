@@ -64,7 +64,6 @@ pub struct ClusterTls {
     pub named: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one a listener; a box would cost each request a hop")]
 pub enum Serve {
     Http(Http),
     Tcp(Tcp),

@@ -209,11 +209,11 @@ impl TlsTransport {
         self.socket.shutdown_write();
     }
 
-    pub(super) fn close_lingering(mut self: Box<Self>) {
+    pub(super) fn close_lingering(mut self) {
         self.socket.linger_when_dropped();
     }
 
-    pub(super) fn reset(mut self: Box<Self>) {
+    pub(super) fn reset(mut self) {
         self.state.get_mut().closed = true;
         self.socket.reset_when_dropped();
     }
