@@ -69,7 +69,7 @@ pub(super) fn refresh_gauges(shared: &Shared, current: &Current) {
         let Some(tls) = &listener.tls else { continue };
         let expires = tls.config.certificates().iter().map(|facts| facts.not_after_s).min();
         let expires = expires.unwrap_or(0).max(0);
-        listener.stats.control_lane().set(ListenerStat::SslCertificateExpiration, expires as u64);
+        listener.stats.control_lane().set(ListenerStat::SslCertificateExpirationUnixTimeSeconds, expires as u64);
         first = Some(first.unwrap_or(i64::MAX).min(expires));
     }
     let own = current.snapshot.clusters.iter().filter_map(|cluster| cluster.tls.as_ref()?.config.certificate());

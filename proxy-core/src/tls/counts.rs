@@ -31,8 +31,8 @@ macro_rules! counter {
             fail_verify_no_cert: $stat::SslFailVerifyNoCert,
             fail_verify_error: $stat::SslFailVerifyError,
             fail_verify_san: $stat::SslFailVerifySan,
-            version_12: $stat::SslVersionsTlsv12,
-            version_13: $stat::SslVersionsTlsv13,
+            version_12: $stat::SslVersionsTLSv12,
+            version_13: $stat::SslVersionsTLSv13,
             timeout: $stat::SslHandshakeTimeout,
             cause: |cause| {
                 Some(match cause {

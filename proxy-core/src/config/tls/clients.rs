@@ -50,7 +50,7 @@ impl Loader<'_> {
                 Some(Cluster { made, of: (tls.clone(), http), read })
             }
             Err(error) => {
-                self.refuse(span_of(tls, &error), error.message);
+                self.refuse(span_of(tls, &error), error);
                 None
             }
         }

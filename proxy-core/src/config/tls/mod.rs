@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use codecs::tls::{CertificateFacts, Clock, SanKind, SanMatcher, SanPattern, TicketKeys, Version};
+use codecs::tls::{
+    CertificateFacts, Clock, ConfigError, Part, Place, SanKind, SanMatcher, SanPattern, TicketKeys, Version,
+};
 
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::model::{self, File, San, TlsVersion};
@@ -130,9 +132,25 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Reports a mistake; the place of it is in `span`.
-    fn refuse(&mut self, span: Span, message: impl Into<String>) {
-        self.diagnostics.push(Diagnostic::error(span, message));
+    /// Reports what can't be made of the settings; `span` is where it stands.
+    fn refuse(&mut self, span: Span, error: ConfigError) {
+        let expected = match error.place {
+            Place::Certificates => "at least one certificate",
+            Place::Certificate(_, Part::Chain) => {
+                "a PEM with the certificate first, then those that lead to its authority"
+            }
+            Place::Certificate(_, Part::Key) => "a PEM with the private key of the certificate, not encrypted",
+            Place::Certificate(_, Part::Ocsp) => "an OCSP response in DER",
+            Place::Certificate(_, Part::Names) => "names such as `example.com` and `*.example.com`",
+            Place::Ca => "a PEM with certificates of authorities",
+            Place::Crl => "a PEM with certificate revocation lists",
+            Place::AllowedSan(_) => "a name that a certificate can have",
+            Place::CipherSuite(_) => "IANA's name of a cipher suite",
+            Place::Versions => "versions with a cipher suite, the lower one first",
+            Place::Alpn(_) => "a protocol's name",
+            Place::ServerName => "a host name or an IP address",
+        };
+        self.diagnostics.push(Diagnostic::error(span, error.message).expected(expected));
     }
 
     /// A file's content; `None` if it can't be read, which has then been reported.

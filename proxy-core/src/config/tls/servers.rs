@@ -44,7 +44,7 @@ impl Loader<'_> {
                 Some(Listener { made, tickets, of: (tls.clone(), http), read })
             }
             Err(error) => {
-                self.refuse(span_of(tls, &error), error.message);
+                self.refuse(span_of(tls, &error), error);
                 None
             }
         }
@@ -122,7 +122,8 @@ impl Loader<'_> {
         match TicketKeys::new(rotation_ms / 1000, unix_s()) {
             Ok(keys) => Some(Some(Arc::new(keys))),
             Err(error) => {
-                self.refuse(tls.certificates.span, format!("no keys for tickets: {error}"));
+                let message = format!("no keys for tickets: {error}");
+                self.diagnostics.push(Diagnostic::error(tls.certificates.span, message));
                 None
             }
         }

@@ -71,8 +71,8 @@ stats! {
         SslFailVerifyNoCert Counter "ssl.fail_verify_no_cert" "Handshakes that failed because a certificate was demanded and none was shown.";
         SslFailVerifyError Counter "ssl.fail_verify_error" "Handshakes that failed because the peer's certificate could not be verified.";
         SslFailVerifySan Counter "ssl.fail_verify_san" "Handshakes that failed because none of the certificate's names was allowed.";
-        SslVersionsTlsv12 Counter "ssl.versions.TLSv1.2" "Connections with TLS 1.2.";
-        SslVersionsTlsv13 Counter "ssl.versions.TLSv1.3" "Connections with TLS 1.3.";
+        SslVersionsTLSv12 Counter "ssl.versions.TLSv1.2" "Connections with TLS 1.2.";
+        SslVersionsTLSv13 Counter "ssl.versions.TLSv1.3" "Connections with TLS 1.3.";
         SslHandshakeTimeout Counter "ssl.handshake_timeout" "Handshakes given up because they took too long (own).";
         SslErrorNotTls Counter "ssl.error.not_tls" "Handshakes that began with something else than TLS (own).";
         SslErrorUnknownCa Counter "ssl.error.unknown_ca" "Certificates of an authority that isn't trusted (own).";

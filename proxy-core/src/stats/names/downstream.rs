@@ -26,8 +26,8 @@ stats! {
         SslFailVerifyNoCert Counter "ssl.fail_verify_no_cert" "Handshakes that failed because a certificate was demanded and none was shown.";
         SslFailVerifyError Counter "ssl.fail_verify_error" "Handshakes that failed because the peer's certificate could not be verified.";
         SslFailVerifySan Counter "ssl.fail_verify_san" "Handshakes that failed because none of the certificate's names was allowed.";
-        SslVersionsTlsv12 Counter "ssl.versions.TLSv1.2" "Connections with TLS 1.2.";
-        SslVersionsTlsv13 Counter "ssl.versions.TLSv1.3" "Connections with TLS 1.3.";
+        SslVersionsTLSv12 Counter "ssl.versions.TLSv1.2" "Connections with TLS 1.2.";
+        SslVersionsTLSv13 Counter "ssl.versions.TLSv1.3" "Connections with TLS 1.3.";
         SslHandshakeTimeout Counter "ssl.handshake_timeout" "Handshakes given up because they took too long (own).";
         SslErrorNotTls Counter "ssl.error.not_tls" "Handshakes that began with something else than TLS (own).";
         SslErrorUnknownCa Counter "ssl.error.unknown_ca" "Certificates of an authority that isn't trusted (own).";
@@ -43,7 +43,7 @@ stats! {
         SslErrorTruncated Counter "ssl.error.truncated" "Connections that the peer closed without saying that its data is complete (own).";
         SslErrorProtocol Counter "ssl.error.protocol" "Connections whose peer broke the protocol (own).";
         SslErrorInternal Counter "ssl.error.internal" "Connections that failed by our own doing (own).";
-        SslCertificateExpiration Gauge "ssl.certificate.expiration_unix_time_seconds" "When the first of the listener's certificates expires, in seconds since 1970 (own).";
+        SslCertificateExpirationUnixTimeSeconds Gauge "ssl.certificate.expiration_unix_time_seconds" "When the first of the listener's certificates expires, in seconds since 1970 (own).";
         SniRouted Counter "sni_routed" "Connections passed on by the server name that their client asked for (own).";
         SniHelloBad Counter "sni_hello_bad" "Connections closed because what began as TLS was none (own).";
         PlainOnTls Counter "plain_on_tls" "Connections without TLS on a listener that takes both (own).";

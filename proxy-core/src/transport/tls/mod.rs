@@ -160,11 +160,11 @@ impl TlsTransport {
         if state.closed || state.input == Input::Broken || bytes.is_empty() {
             return;
         }
-        if state.out.len() + bytes.len() > RECORD_BYTES {
-            return self.seal_with(&mut state, bytes);
-        }
         if state.out.capacity() == 0 {
             state.out = with_scratch(|scratch| scratch.spares.pop().unwrap_or_default());
+        }
+        if state.out.len() + bytes.len() > RECORD_BYTES {
+            return self.seal_with(&mut state, bytes);
         }
         state.out.extend_from_slice(bytes);
     }
@@ -220,7 +220,7 @@ impl TlsTransport {
 
     /// Encrypts what is gathered and queues it.
     fn seal(&self, state: &mut State) {
-        if state.out.is_empty() {
+        if state.out.capacity() == 0 {
             return;
         }
         let mut plain = std::mem::take(&mut state.out);

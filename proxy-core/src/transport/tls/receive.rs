@@ -128,7 +128,8 @@ fn gather(partial: &mut Vec<u8>, bytes: &[u8]) {
     if bytes.is_empty() {
         return;
     }
-    partial.reserve_exact(bytes.len());
+    let behind = if partial.is_empty() { missing_bytes(bytes) } else { 0 };
+    partial.reserve_exact(bytes.len() + behind);
     partial.extend_from_slice(bytes);
     partial.reserve_exact(missing_bytes(partial));
 }
