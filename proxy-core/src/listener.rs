@@ -410,6 +410,7 @@ impl Downstream {
         if let Some(facts) = self.socket.tls() {
             record.tls_version = facts.version;
             record.tls_cipher = facts.cipher;
+            record.tls_group = facts.group.unwrap_or_default();
             record.requested_server_name = facts.server_name.as_deref().unwrap_or_default();
             record.peer = facts.peer.as_ref().map(|peer| &peer.facts);
             record.handshake_us = Some(facts.handshake_us);

@@ -189,6 +189,7 @@ pub struct Record<'a> {
     /// `TLSv1.3`; empty without TLS, as those below are.
     pub tls_version: &'a str,
     pub tls_cipher: &'a str,
+    pub tls_group: &'a str,
     /// The name that the client asked for by TLS.
     pub requested_server_name: &'a str,
     /// Of the certificate that the client showed.
@@ -238,6 +239,7 @@ impl<'a> Record<'a> {
             connection_id: 0,
             tls_version: "",
             tls_cipher: "",
+            tls_group: "",
             requested_server_name: "",
             peer: None,
             handshake_us: None,

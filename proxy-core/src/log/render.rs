@@ -166,6 +166,7 @@ impl Value {
             }
             Text::TlsVersion => record.tls_version,
             Text::TlsCipher => record.tls_cipher,
+            Text::TlsGroup => record.tls_group,
             Text::RequestedServerName => record.requested_server_name,
             Text::StreamId | Text::UniqueId if record.stream_id == 0 => "",
             Text::StreamId => return self.cut(out, |out| digits(record.stream_id, 1, b'0', out)),

@@ -18,6 +18,8 @@ on_both_drivers!(
     bytes_may_come_one_by_one,
     requests_behind_each_other_are_all_answered,
     an_upload_that_breaks_off_is_not_complete,
+    a_client_that_does_not_read_holds_little_memory,
+    an_upgrade_is_a_tunnel_through_tls_on_both_sides,
     a_response_without_length_that_breaks_off_is_not_complete,
     an_end_that_is_announced_ends_a_response,
 );
@@ -160,6 +162,80 @@ fn an_upload_that_breaks_off_is_not_complete(driver: &str) {
     wait_until("the request to end", || proxy.stat("cluster.app.upstream_rq_active") == 0);
     assert_eq!(proxy.stat("http.web.downstream_rq_rx_reset"), 1);
     assert_eq!(proxy.stat(&format!("listener.{}.ssl.error.truncated", dotted(web))), 1);
+}
+
+fn a_client_that_does_not_read_holds_little_memory(driver: &str) {
+    const LENGTH: usize = 64 << 20;
+    const HELD_BYTES_MAX: u64 = 8 << 20;
+    let (ca, web) = (Ca::new(), free_address());
+    let site = ca.issue("site", &["site.test"]);
+    let origin = tls_origin(&ca.issue("origin", &["127.0.0.1"]), |stream| {
+        let mut request = [0; 4096];
+        let _ = stream.read(&mut request);
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n");
+        let _ = stream.write_all(&noise(LENGTH));
+        let _ = stream.flush();
+    });
+    let config = terminating(web, &site, "", "", origin);
+    let trust = format!("tls: {{ ca: '{}' }}, endpoints:", ca.pem().display());
+    let proxy = start(driver, &config.replace("endpoints:", &trust));
+    let mut stream = connect(web, &ca, "site.test");
+    // The handshake and what follows from it is there by then.
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").expect("sent");
+    let before = proxy.resident_bytes();
+    wait_until("the endpoint to be paused", || {
+        proxy.stat("cluster.app.upstream_flow_control_paused_reading_total") > 0
+    });
+    // It stays so: nothing is read here meanwhile.
+    let held = proxy.resident_bytes().saturating_sub(before);
+    assert!(held < HELD_BYTES_MAX, "{held} bytes are held");
+    let response = receive(&mut stream).expect("a response");
+    assert!(response.body == noise(LENGTH));
+}
+
+fn an_upgrade_is_a_tunnel_through_tls_on_both_sides(driver: &str) {
+    let (ca, web) = (Ca::new(), free_address());
+    let site = ca.issue("site", &["site.test"]);
+    // Upgrades, then sends back what comes, until the other end says that it was all.
+    let origin = tls_origin(&ca.issue("origin", &["127.0.0.1"]), |stream| {
+        let mut bytes = vec![0; 16_384];
+        let _ = stream.read(&mut bytes);
+        let _ =
+            stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            if stream.write_all(&bytes[..count]).and_then(|()| stream.flush()).is_err() {
+                return;
+            }
+        }
+        stream.conn.send_close_notify();
+        let _ = stream.flush();
+    });
+    let config = terminating(web, &site, "", "", origin);
+    let trust = format!("tls: {{ ca: '{}' }}, endpoints:", ca.pem().display());
+    let _proxy = start(driver, &config.replace("endpoints:", &trust));
+    let mut stream = connect(web, &ca, "site.test");
+    stream
+        .write_all(b"GET /chat HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .expect("sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a head");
+        head.extend(byte);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    for length in [1, 100, 16_384, 100_000] {
+        let sent = noise(length);
+        let mut received = vec![0; length];
+        for (sent, received) in sent.chunks(10_000).zip(received.chunks_mut(10_000)) {
+            stream.write_all(sent).expect("sent");
+            stream.read_exact(received).expect("received");
+        }
+        assert!(sent == received, "{length} bytes differ");
+    }
+    stream.conn.send_close_notify();
+    stream.flush().expect("sent");
+    assert_eq!(stream.read_to_end(&mut Vec::new()).expect("an orderly end"), 0);
 }
 
 pub(crate) fn dotted(address: std::net::SocketAddr) -> String {

@@ -12,6 +12,7 @@ use crate::peers::{echo_origin, start, tls_origin};
 on_both_drivers!(
     an_endpoint_is_verified_unless_told_otherwise,
     a_kept_connection_takes_its_tickets_and_serves_on,
+    the_name_of_an_endpoint_is_asked_for_and_verified,
     sessions_are_resumed,
     an_endpoint_that_is_not_tls_or_silent_is_a_failed_connection,
 );
@@ -84,6 +85,20 @@ fn a_kept_connection_takes_its_tickets_and_serves_on(driver: &str) {
         assert_eq!(proxy.stat("cluster.app.upstream_cx_idle"), 1);
     }
     assert_eq!(proxy.stat("cluster.app.upstream_cx_total"), 1);
+}
+
+fn the_name_of_an_endpoint_is_asked_for_and_verified(driver: &str) {
+    let ca = Ca::new();
+    let address = tls_origin(&ca.issue("good", &["localhost"]), |stream| {
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer);
+        let name = stream.conn.server_name().unwrap_or_default().to_owned();
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+        let _ = stream.flush();
+    });
+    let tls = format!("ca: '{}'", ca.pem().display());
+    let (_proxy, web) = in_front_of(driver, &format!("localhost:{}", address.port()), &tls);
+    assert_eq!(once(web, "GET", "/").expect("a response").text(), "localhost");
 }
 
 fn sessions_are_resumed(driver: &str) {

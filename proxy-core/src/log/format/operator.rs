@@ -87,6 +87,7 @@ pub(in crate::log) enum Text {
     UniqueId,
     TlsVersion,
     TlsCipher,
+    TlsGroup,
     RequestedServerName,
 }
 
@@ -231,6 +232,7 @@ const OPERATORS: &[(&str, Reader)] = &[
     ("DOWNSTREAM_HANDSHAKE_DURATION", Plain(|| Operator::Number(Number::HandshakeMs))),
     ("DOWNSTREAM_TLS_VERSION", Plain(|| Operator::Text(Text::TlsVersion))),
     ("DOWNSTREAM_TLS_CIPHER", Plain(|| Operator::Text(Text::TlsCipher))),
+    ("DOWNSTREAM_TLS_GROUP", Plain(|| Operator::Text(Text::TlsGroup))),
     ("DOWNSTREAM_TLS_SESSION_ID", Plain(|| Operator::Absent)),
     ("DOWNSTREAM_PEER_SUBJECT", Plain(|| Operator::Peer(PeerText::Subject))),
     ("DOWNSTREAM_PEER_ISSUER", Plain(|| Operator::Peer(PeerText::Issuer))),
