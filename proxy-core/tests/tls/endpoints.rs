@@ -2,6 +2,8 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 
 use crate::certificates::{Ca, Files};
 use crate::ops::client::{Client, once};
@@ -11,7 +13,7 @@ use crate::peers::{echo_origin, start, tls_origin};
 
 on_both_drivers!(
     an_endpoint_is_verified_unless_told_otherwise,
-    a_kept_connection_takes_its_tickets_and_serves_on,
+    a_kept_connection_takes_new_keys_and_serves_on,
     the_name_of_an_endpoint_is_asked_for_and_verified,
     sessions_are_resumed,
     an_endpoint_that_is_not_tls_or_silent_is_a_failed_connection,
@@ -75,22 +77,28 @@ fn an_endpoint_is_verified_unless_told_otherwise(driver: &str) {
 }
 
 /// An endpoint may say things behind a response that are no data: tickets, new keys.
-fn a_kept_connection_takes_its_tickets_and_serves_on(driver: &str) {
+fn a_kept_connection_takes_new_keys_and_serves_on(driver: &str) {
     let ca = Ca::new();
-    let endpoint = tls_origin(&ca.issue("good", &["127.0.0.1"]), |stream| {
+    let (answered, wait) = channel();
+    let (done, keys) = channel();
+    let wait = Mutex::new(wait);
+    let endpoint = tls_origin(&ca.issue("good", &["127.0.0.1"]), move |stream| {
         let mut buffer = [0; 4096];
         while let Ok(1..) = stream.read(&mut buffer) {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
             let _ = stream.flush();
-            let _ = stream.conn.refresh_traffic_keys();
+            let _ = wait.lock().expect("a lock").recv();
+            stream.conn.refresh_traffic_keys().expect("new keys");
             let _ = stream.flush();
+            let _ = done.send(());
         }
     });
     let (proxy, web) = in_front_of(driver, &endpoint.to_string(), &format!("ca: '{}'", ca.pem().display()));
     let mut client = Client::connect(web).expect("connects");
-    for _ in 0..20 {
+    for _ in 0..5 {
         assert_eq!(client.get("/").expect("a response").text(), "ok");
-        // Asking takes long enough for what comes behind the response.
+        answered.send(()).expect("sent");
+        keys.recv().expect("sent");
         assert_eq!(proxy.stat("cluster.app.upstream_cx_idle"), 1);
     }
     assert_eq!(proxy.stat("cluster.app.upstream_cx_total"), 1);

@@ -120,7 +120,7 @@ fn handshakes_and_versions_are_counted_and_logged(driver: &str) {
 
 /// The promise is 12 KiB for an idle connection, everything included.
 fn an_idle_connection_is_small(driver: &str) {
-    const CONNECTIONS: usize = 300;
+    const CONNECTIONS: usize = 100;
     const BYTES_MAX: u64 = 12 * 1024;
     let (ca, web) = (Ca::new(), free_address());
     let proxy = start(driver, &terminating(web, &ca.issue("site", &["site.test"]), "", "", echo_origin()));
