@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod core;
 mod fault;
+mod first_bytes;
 mod http;
 pub mod lanes;
 mod listener;

@@ -7,10 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use codecs::Status;
 use codecs::http::HeadLimits;
-use codecs::proxy_protocol;
-use runtime::{Accepted, Received};
+use runtime::Accepted;
 
 use crate::core::{Generation, HandOver, Registered, World};
 use crate::log::Record;
@@ -18,7 +16,7 @@ use crate::snapshot::{self, Serve};
 use crate::stats::{Block, HttpStat, Lane, ListenerStat, TcpStat};
 use crate::tls::CoreTls;
 use crate::transport::Transport;
-use crate::{http, tcp, tls};
+use crate::{first_bytes, http, tcp, tls};
 
 /// A core hands a fresh connection over when it holds this many percent of the mean over all cores.
 const SHARE_PERCENT_MAX: u64 = 125;
@@ -324,7 +322,7 @@ async fn begin(mut downstream: Box<Downstream>) {
     let config = downstream.listener.config();
     if config.listener.proxy_protocol {
         let core = downstream.world.core.clone();
-        if !core.recycled(read_proxy_header(&mut downstream, &config)).await {
+        if !core.recycled(first_bytes::read_proxy_header(&mut downstream, &config)).await {
             return;
         }
     }
@@ -345,50 +343,6 @@ async fn begin(mut downstream: Box<Downstream>) {
             core.recycled(tcp::serve(downstream, config)).await;
         }
     }
-}
-
-/// Reads the PROXY protocol header; false closes the connection.
-async fn read_proxy_header(downstream: &mut Downstream, config: &Config) -> bool {
-    let core = downstream.world.core.clone();
-    config.stats.gauge_inc(ListenerStat::DownstreamPreCxActive);
-    let timer = core.timer();
-    let timeout_ms = config.listener.first_bytes_timeout_ms;
-    if timeout_ms > 0 {
-        timer.set(core.now_ms() + timeout_ms);
-    }
-    let mut bytes = Vec::new();
-    let done = loop {
-        let received = poll_fn(|_| match downstream.socket.poll_recv() {
-            Poll::Pending if timer.expired() || downstream.world.cut_off() => Poll::Ready(None),
-            received => received.map(Some),
-        })
-        .await;
-        let Some(Received::Data(mut slice)) = received else {
-            if received.is_none() {
-                config.stats.inc(ListenerStat::DownstreamPreCxTimeout);
-            }
-            break false;
-        };
-        let before = bytes.len();
-        bytes.extend_from_slice(&slice);
-        match proxy_protocol::parse(&bytes, &proxy_protocol::Limits::default()) {
-            Ok(Status::Partial) => {}
-            Ok(Status::Complete((header, len))) => {
-                downstream.remote = header.source().unwrap_or(downstream.direct_remote);
-                downstream.local = header.destination().unwrap_or(downstream.local);
-                slice.advance(len.saturating_sub(before));
-                downstream.socket.unrecv(slice);
-                break true;
-            }
-            Err(error) => {
-                config.stats.inc(ListenerStat::DownstreamCxProxyProtocolError);
-                tracing::debug!(peer = %downstream.direct_remote, %error, "bad PROXY protocol header");
-                break false;
-            }
-        }
-    };
-    config.stats.gauge_dec(ListenerStat::DownstreamPreCxActive);
-    done
 }
 
 impl Downstream {

@@ -1,15 +1,13 @@
 //! A client's connection from its first bytes to the end of the handshake.
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 use codecs::Status;
 use codecs::tls::sniff::{self, Sniffed};
 use codecs::tls::{ServerConfig, TlsError};
-use runtime::Received;
 
 use super::DOWNSTREAM;
+use crate::first_bytes::first_bytes;
 use crate::listener::{Config, Downstream};
 use crate::snapshot;
 use crate::stats::{Lane, ListenerStat};
@@ -97,38 +95,4 @@ pub(crate) async fn server_name(downstream: &Downstream, config: &Config) -> Opt
             None
         }
     }
-}
-
-/// Reads until `look` can tell what the connection begins with. The bytes stay, for whoever takes it. `None`: the client
-/// left, or took too long.
-async fn first_bytes<T>(downstream: &Downstream, config: &Config, look: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
-    let core = &downstream.world.core;
-    config.stats.gauge_inc(ListenerStat::DownstreamPreCxActive);
-    let timer = core.timer();
-    let timeout_ms = config.listener.first_bytes_timeout_ms;
-    if timeout_ms > 0 {
-        timer.set(core.now_ms() + timeout_ms);
-    }
-    let mut bytes = Vec::new();
-    let seen = loop {
-        let received = poll_fn(|_| match downstream.socket.poll_recv() {
-            Poll::Pending if timer.expired() || downstream.world.cut_off() => Poll::Ready(None),
-            received => received.map(Some),
-        })
-        .await;
-        match received {
-            Some(Received::Data(slice)) => bytes.extend_from_slice(&slice),
-            Some(Received::End | Received::Failed(_)) => break None,
-            None => {
-                config.stats.inc(ListenerStat::DownstreamPreCxTimeout);
-                break None;
-            }
-        }
-        if let Some(seen) = look(&bytes) {
-            break Some(seen);
-        }
-    };
-    config.stats.gauge_dec(ListenerStat::DownstreamPreCxActive);
-    downstream.socket.unrecv(core.own(bytes.into_boxed_slice()));
-    seen
 }
