@@ -55,7 +55,7 @@ fn what_is_not_tls_is_refused_and_counted(driver: &str) {
     stream.write_all(&[22, 3, 1, 0, 4, 0xff, 0, 0, 0]).expect("sent");
     assert_eq!(rest(stream).first(), Some(&21));
     assert_eq!(stat("ssl.connection_error"), 4);
-    assert!(proxy.log.count("TLS handshake failed: tls.not_tls: plain HTTP") > 0, "{:?}", proxy.log.all());
+    proxy.wait_for_log("TLS handshake failed: tls.not_tls: plain HTTP");
 }
 
 fn a_client_that_leaves_is_counted(driver: &str) {

@@ -39,6 +39,10 @@ fn a_certificate_that_changes_is_taken_up_and_connections_live_on(driver: &str) 
     assert_eq!(get(&mut old, "/").expect("a response on the old connection").status, 200);
     let expires = format!("listener.{}.ssl.certificate.expiration_unix_time_seconds", dotted(web));
     assert_eq!(proxy.stat(&expires), 2_051_222_400);
+    let certificates = proxy.get("/certs").text();
+    for said in ["\"listener\": \"web\"", "\"dns\": \"site.test\"", "Mon, 01 Jan 2035 00:00:00 GMT"] {
+        assert!(certificates.contains(said), "{said}: {certificates}");
+    }
 }
 
 fn a_key_that_does_not_fit_changes_nothing(driver: &str) {
@@ -48,7 +52,7 @@ fn a_key_that_does_not_fit_changes_nothing(driver: &str) {
     let other = ca.issue("other", &["site.test"]);
     std::fs::copy(&other.key, &site.key).expect("copied");
     wait_until("the refusal", || proxy.stat("server.config_reload_failure") > 0);
-    assert!(proxy.log.count("the private key does not belong to the certificate") > 0);
+    proxy.wait_for_log("the private key does not belong to the certificate");
     assert_eq!(get(&mut connect(web, &ca, "site.test"), "/").expect("a response").status, 200);
     // The certificate follows, and all is well.
     std::fs::copy(&other.chain, &site.chain).expect("copied");
