@@ -87,6 +87,16 @@ impl Transport {
         }
     }
 
+    /// Lets go of what was gathered to share a record. Waiting does so by itself; only who sends on a connection that
+    /// another task waits for needs it.
+    #[allow(dead_code, reason = "streams that share a connection will")]
+    pub(crate) fn flush(&self) {
+        match self {
+            Transport::Plain(_) => {}
+            Transport::Tls(tls) => tls.flush(),
+        }
+    }
+
     #[inline]
     pub(crate) fn poll_drained(&self, below: usize) -> Poll<io::Result<()>> {
         match self {

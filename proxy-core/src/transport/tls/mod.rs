@@ -169,6 +169,10 @@ impl TlsTransport {
         state.out.extend_from_slice(bytes);
     }
 
+    pub(super) fn flush(&self) {
+        self.seal(&mut self.state.borrow_mut());
+    }
+
     pub(super) fn poll_drained(&self, below: usize) -> Poll<io::Result<()>> {
         let mut state = self.state.borrow_mut();
         if let Some(error) = broken(&state) {
