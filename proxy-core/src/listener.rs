@@ -7,22 +7,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use codecs::Status;
 use codecs::http::HeadLimits;
-use codecs::proxy_protocol;
-use runtime::{Accepted, Received};
+use runtime::Accepted;
 
 use crate::core::{Generation, HandOver, Registered, World};
+use crate::log::Record;
 use crate::snapshot::{self, Serve};
 use crate::stats::{Block, HttpStat, Lane, ListenerStat, TcpStat};
+use crate::tls::CoreTls;
 use crate::transport::Transport;
-use crate::{http, tcp};
+use crate::{first_bytes, http, tcp, tls};
 
 /// A core hands a fresh connection over when it holds this many percent of the mean over all cores.
 const SHARE_PERCENT_MAX: u64 = 125;
 
 /// Failing accepts are logged at most this often; all are counted.
 const ACCEPT_ERROR_LOG_MS: u64 = 10_000;
+
+/// Of handshakes that fail one is told in this time; all are counted.
+const REFUSAL_LOG_MS: u64 = 10_000;
 
 /// How long a listener that closes goes on accepting what had begun its handshake: a long round trip.
 const HANDSHAKE_MS: u64 = 100;
@@ -35,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) stats: Lane,
     /// The lane of `http.<prefix>.` or `tcp.<prefix>.`.
     pub(crate) serve_stats: Lane,
+    /// Clients speak TLS.
+    tls: Option<Rc<CoreTls>>,
 }
 
 pub(crate) struct Listener {
@@ -45,6 +50,7 @@ pub(crate) struct Listener {
     stop_waker: RefCell<Option<Waker>>,
     /// Left the config: its connections end with their next response.
     closed: Cell<bool>,
+    refusal_told_ms: Cell<Option<u64>>,
 }
 
 /// One connection from a client, whatever it speaks.
@@ -81,13 +87,29 @@ pub(crate) fn head_limits(limits: &snapshot::HttpLimits) -> HeadLimits {
 }
 
 impl Config {
-    fn new(world: &World, listener: &Arc<snapshot::Listener>, generation: &Rc<Generation>) -> Rc<Config> {
+    /// `before`: what it replaces, of which TLS goes on if it is the same.
+    fn new(
+        world: &World,
+        listener: &Arc<snapshot::Listener>,
+        generation: &Rc<Generation>,
+        before: Option<&Config>,
+    ) -> Rc<Config> {
         let core = world.core.id();
         let (limits, serve) = match &listener.serve {
             Serve::Http(http) => (head_limits(&http.limits), &http.stats),
             Serve::Tcp(tcp) => (HeadLimits::default(), &tcp.stats),
         };
+        let same = |before: &&Config| match (&before.listener.tls, &listener.tls) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            _ => false,
+        };
+        let tls = match (before.filter(same), &listener.tls) {
+            (Some(before), _) => before.tls.clone(),
+            (None, Some(tls)) => Some(Rc::new(CoreTls::new(tls, listener.stats.lane(core)))),
+            (None, None) => None,
+        };
         Rc::new(Config {
+            tls,
             listener: listener.clone(),
             generation: generation.clone(),
             limits,
@@ -107,18 +129,20 @@ impl Listener {
         let socket = world.core.listen(config.address, config.backlog)?;
         let listener = Rc::new(Listener {
             world: world.clone(),
-            config: RefCell::new(Config::new(world, config, generation)),
+            config: RefCell::new(Config::new(world, config, generation, None)),
             accepting: Cell::new(true),
             stop: Cell::new(false),
             stop_waker: RefCell::default(),
             closed: Cell::new(false),
+            refusal_told_ms: Cell::new(None),
         });
         world.core.spawn(listener.clone().accept(socket));
         Ok(listener)
     }
 
     pub(crate) fn reconcile(&self, config: &Arc<snapshot::Listener>, generation: &Rc<Generation>) {
-        *self.config.borrow_mut() = Config::new(&self.world, config, generation);
+        let config = Config::new(&self.world, config, generation, Some(&self.config.borrow()));
+        *self.config.borrow_mut() = config;
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -132,6 +156,16 @@ impl Listener {
 
     pub(crate) fn config(&self) -> Rc<Config> {
         self.config.borrow().clone()
+    }
+
+    /// Whether a failed handshake may be told again.
+    pub(crate) fn may_tell_refusal(&self) -> bool {
+        let now_ms = self.world.core.now_ms();
+        let may = self.refusal_told_ms.get().is_none_or(|told_ms| now_ms >= told_ms + REFUSAL_LOG_MS);
+        if may {
+            self.refusal_told_ms.set(Some(now_ms));
+        }
+        may
     }
 
     pub(crate) fn accepting(&self) -> bool {
@@ -288,8 +322,15 @@ async fn begin(mut downstream: Box<Downstream>) {
     let config = downstream.listener.config();
     if config.listener.proxy_protocol {
         let core = downstream.world.core.clone();
-        if !core.recycled(read_proxy_header(&mut downstream, &config)).await {
+        if !core.recycled(first_bytes::read_proxy_header(&mut downstream, &config)).await {
             return;
+        }
+    }
+    if let Some(tls) = &config.tls {
+        let core = downstream.world.core.clone();
+        match core.recycled(tls::secure(downstream, &config, tls)).await {
+            Some(secured) => downstream = secured,
+            None => return,
         }
     }
     match &config.listener.serve {
@@ -304,50 +345,6 @@ async fn begin(mut downstream: Box<Downstream>) {
     }
 }
 
-/// Reads the PROXY protocol header; false closes the connection.
-async fn read_proxy_header(downstream: &mut Downstream, config: &Config) -> bool {
-    let core = downstream.world.core.clone();
-    config.stats.gauge_inc(ListenerStat::DownstreamPreCxActive);
-    let timer = core.timer();
-    let timeout_ms = config.listener.first_bytes_timeout_ms;
-    if timeout_ms > 0 {
-        timer.set(core.now_ms() + timeout_ms);
-    }
-    let mut bytes = Vec::new();
-    let done = loop {
-        let received = poll_fn(|_| match downstream.socket.poll_recv() {
-            Poll::Pending if timer.expired() || downstream.world.cut_off() => Poll::Ready(None),
-            received => received.map(Some),
-        })
-        .await;
-        let Some(Received::Data(mut slice)) = received else {
-            if received.is_none() {
-                config.stats.inc(ListenerStat::DownstreamPreCxTimeout);
-            }
-            break false;
-        };
-        let before = bytes.len();
-        bytes.extend_from_slice(&slice);
-        match proxy_protocol::parse(&bytes, &proxy_protocol::Limits::default()) {
-            Ok(Status::Partial) => {}
-            Ok(Status::Complete((header, len))) => {
-                downstream.remote = header.source().unwrap_or(downstream.direct_remote);
-                downstream.local = header.destination().unwrap_or(downstream.local);
-                slice.advance(len.saturating_sub(before));
-                downstream.socket.unrecv(slice);
-                break true;
-            }
-            Err(error) => {
-                config.stats.inc(ListenerStat::DownstreamCxProxyProtocolError);
-                tracing::debug!(peer = %downstream.direct_remote, %error, "bad PROXY protocol header");
-                break false;
-            }
-        }
-    };
-    config.stats.gauge_dec(ListenerStat::DownstreamPreCxActive);
-    done
-}
-
 impl Downstream {
     /// Whether the connection is over its longest life.
     pub(crate) fn over_age(&self, duration_max_ms: u64) -> bool {
@@ -360,6 +357,18 @@ impl Downstream {
 
     pub(crate) fn age_us(&self) -> u64 {
         self.world.core.now_us() - self.ends.born_us
+    }
+
+    /// Tells an access log what the handshake led to.
+    pub(crate) fn log_tls<'a>(&'a self, record: &mut Record<'a>) {
+        if let Some(facts) = self.socket.tls() {
+            record.tls_version = facts.version;
+            record.tls_cipher = facts.cipher;
+            record.tls_group = facts.group.unwrap_or_default();
+            record.requested_server_name = facts.server_name.as_deref().unwrap_or_default();
+            record.peer = facts.peer.as_ref().map(|peer| &peer.facts);
+            record.handshake_us = Some(facts.handshake_us);
+        }
     }
 
     pub(crate) fn count_http_begin(&self, stats: &Lane) {

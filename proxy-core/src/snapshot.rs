@@ -40,11 +40,30 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// How long the PROXY header (and later other first bytes) may take.
     pub first_bytes_timeout_ms: u64,
+    /// Clients speak TLS. The same `Arc` as before where nothing has changed.
+    pub tls: Option<Arc<ListenerTls>>,
     pub stats: Arc<crate::stats::Block>,
     pub serve: Serve,
 }
 
-#[expect(clippy::large_enum_variant, reason = "one a listener; a box would cost each request a hop")]
+#[derive(Debug)]
+pub struct ListenerTls {
+    /// Each core makes its own copy.
+    pub config: codecs::tls::ServerConfig,
+    /// 0 = off.
+    pub handshake_timeout_ms: u64,
+    /// Connections that don't begin with TLS are served as they are.
+    pub allow_plain: bool,
+}
+
+#[derive(Debug)]
+pub struct ClusterTls {
+    /// Each core makes its own copy.
+    pub config: codecs::tls::ClientConfig,
+    /// The config says the server's name; otherwise it is the endpoint's.
+    pub named: bool,
+}
+
 pub enum Serve {
     Http(Http),
     Tcp(Tcp),
@@ -52,12 +71,31 @@ pub enum Serve {
 
 pub struct Tcp {
     pub cluster: ClusterId,
+    /// Clusters by the server name that a client asks for, before `cluster`; `None`: nobody looks.
+    pub sni: Option<SniTable>,
     /// Nothing in either direction for this long closes both sides; 0 = off.
     pub idle_timeout_ms: u64,
     /// Connect attempts, each at an endpoint picked anew.
     pub connect_attempts_max: u32,
     pub access_logs: Vec<LogId>,
     pub stats: Arc<crate::stats::Block>,
+}
+
+/// Exact names, then the longest suffix, then any name.
+#[derive(Debug, Default)]
+pub struct SniTable {
+    /// Lower case.
+    pub exact: std::collections::HashMap<Box<str>, ClusterId>,
+    /// (".example.com", cluster), longest first.
+    pub suffix: Vec<(Box<str>, ClusterId)>,
+    pub any: Option<ClusterId>,
+}
+
+impl SniTable {
+    pub fn find(&self, name: &str) -> Option<ClusterId> {
+        let suffix = || self.suffix.iter().find(|(suffix, _)| name.ends_with(&**suffix)).map(|(_, cluster)| *cluster);
+        self.exact.get(name).copied().or_else(suffix).or(self.any)
+    }
 }
 
 pub struct Http {
@@ -117,6 +155,24 @@ pub struct Forwarding {
     pub preserve_external_request_id: bool,
     /// Name to add as `via`, both ways.
     pub via: Option<String>,
+    pub client_cert: ClientCert,
+    pub client_cert_details: codecs::tls::xfcc::Details,
+}
+
+/// What becomes of `x-forwarded-client-cert`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ClientCert {
+    /// Dropped.
+    #[default]
+    Sanitize,
+    /// Passed on if the client has shown a certificate.
+    ForwardOnly,
+    /// The same, with the client's own appended.
+    AppendForward,
+    /// Replaced by the client's own.
+    SanitizeSet,
+    /// Passed on, whoever sent it.
+    AlwaysForwardOnly,
 }
 
 /// Routes of one listener. A host's candidates are its own routes, then those of its longest matching suffixes,
@@ -233,6 +289,8 @@ pub struct Cluster {
     pub breaker: Breaker,
     /// Send a PROXY protocol header to endpoints.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// Speak TLS to endpoints. The same `Arc` as before where nothing has changed.
+    pub tls: Option<Arc<ClusterTls>>,
     /// Limits on response heads.
     pub limits: HttpLimits,
     pub stats: Arc<crate::stats::Block>,
@@ -241,7 +299,11 @@ pub struct Cluster {
 impl Cluster {
     /// Whether connections made for `other` are good for this cluster.
     pub(crate) fn connects_like(&self, other: &Cluster) -> bool {
-        self.protocol == other.protocol
+        let same_tls = match (&self.tls, &other.tls) {
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (one, two) => one.is_none() && two.is_none(),
+        };
+        same_tls && self.protocol == other.protocol
     }
 }
 

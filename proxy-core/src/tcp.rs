@@ -10,15 +10,29 @@ use crate::fault::Fault;
 use crate::listener::{Config, Downstream};
 use crate::log::{Flags, NoFields, Point, Record};
 use crate::relay::{self, End, Pipe};
-use crate::snapshot::{ProxyVersion, Serve, Tcp};
-use crate::stats::{ClusterStat, EndpointStat, TcpStat};
+use crate::snapshot::{ClusterId, ProxyVersion, Serve, Tcp};
+use crate::stats::{ClusterStat, EndpointStat, ListenerStat, TcpStat};
+use crate::tls;
 
 pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
     let Serve::Tcp(tcp) = &config.listener.serve else { return };
     let stats = &config.serve_stats;
     downstream.count_tcp_begin(stats);
-    let mut session =
-        Session { flags: Flags::NONE, upstream: None, name: String::new(), attempts: 0, up_bytes: 0, down_bytes: 0 };
+    let Some((cluster, server_name)) = pick_cluster(&downstream, &config, tcp).await else {
+        stats.gauge_dec(TcpStat::DownstreamCxActive);
+        stats.inc(TcpStat::DownstreamCxDestroyRemote);
+        return;
+    };
+    let mut session = Session {
+        cluster,
+        server_name,
+        flags: Flags::NONE,
+        upstream: None,
+        name: String::new(),
+        attempts: 0,
+        up_bytes: 0,
+        down_bytes: 0,
+    };
     let end = session.run(&downstream, &config, tcp).await;
     stats.gauge_dec(TcpStat::DownstreamCxActive);
     session.log(&downstream, &config, tcp);
@@ -28,7 +42,24 @@ pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
     }
 }
 
+/// The cluster for the server name that the client asks for; `None` if the connection is over.
+async fn pick_cluster(downstream: &Downstream, config: &Config, tcp: &Tcp) -> Option<(ClusterId, Option<Box<str>>)> {
+    let Some(table) = &tcp.sni else { return Some((tcp.cluster, None)) };
+    let name = match downstream.socket.tls() {
+        Some(facts) => facts.server_name.clone(),
+        None => tls::server_name(downstream, config).await?,
+    };
+    let found = name.as_deref().and_then(|name| table.find(name));
+    if found.is_some() {
+        config.stats.inc(ListenerStat::SniRouted);
+    }
+    Some((found.unwrap_or(tcp.cluster), name))
+}
+
 struct Session {
+    cluster: ClusterId,
+    /// The name that the client asked for, of TLS that is passed on.
+    server_name: Option<Box<str>>,
     flags: Flags,
     upstream: Option<SocketAddr>,
     name: String,
@@ -40,7 +71,7 @@ struct Session {
 impl Session {
     async fn run(&mut self, downstream: &Downstream, config: &Config, tcp: &Tcp) -> End {
         let stats = &config.serve_stats;
-        let cluster = &config.generation.clusters[tcp.cluster as usize];
+        let cluster = &config.generation.clusters[self.cluster as usize];
         let upstream = match self.connect(cluster, tcp).await {
             Ok(upstream) => upstream,
             Err(fault) => {
@@ -109,7 +140,7 @@ impl Session {
         if tcp.access_logs.is_empty() {
             return;
         }
-        let cluster = config.generation.clusters[tcp.cluster as usize].config();
+        let cluster = config.generation.clusters[self.cluster as usize].config();
         let core = &downstream.world.core;
         let mut record = Record::new(&NoFields);
         record.tcp = true;
@@ -129,6 +160,8 @@ impl Session {
         record.downstream_direct_remote = Some(downstream.direct_remote);
         record.downstream_local = Some(downstream.local);
         record.connection_id = downstream.id;
+        record.requested_server_name = self.server_name.as_deref().unwrap_or_default();
+        downstream.log_tls(&mut record);
         let mut sink = downstream.world.log.borrow_mut();
         for log in &tcp.access_logs {
             sink.write(&config.generation.snapshot.logs[*log as usize], &record);

@@ -148,21 +148,39 @@ impl Http2 {
     }
 }
 
+/// A listener in front of an origin; with `tls` requests go on to a second listener by TLS, and from there to the origin.
+fn config_text(listen: SocketAddr, origin: SocketAddr, tls: bool) -> String {
+    let route = |cluster: &str| format!("http: {{ routes: [{{ match: {{ prefix: / }}, cluster: {cluster} }}] }}");
+    let head = "admin: { address: '127.0.0.1:0' }\n";
+    let app = format!("{{ name: app, endpoints: ['{origin}'] }}");
+    if !tls {
+        let web = format!("{{ name: web, address: '{listen}', {} }}", route("app"));
+        return format!("{head}listeners: [{web}]\nclusters: [{app}]\n");
+    }
+    let inner = free();
+    let files = "chain: ../configs/tls/cert.pem, key: ../configs/tls/key.pem";
+    let web = format!("{{ name: web, address: '{listen}', {} }}", route("hop"));
+    let secure =
+        format!("{{ name: inner, address: '{inner}', tls: {{ certificates: {{ {files} }} }}, {} }}", route("app"));
+    let trust = "ca: ../configs/tls/ca.pem, sni: www.example.com";
+    let hop = format!("{{ name: hop, endpoints: ['{inner}'], tls: {{ {trust} }} }}");
+    format!("{head}listeners: [{web}, {secure}]\nclusters: [{app}, {hop}]\n")
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("an address")
+}
+
 /// Allocations of the core over `MEASURED` requests, after a warm-up.
 fn allocations(
     driver: DriverChoice,
     process_log: &ProcessLog,
     response: &'static [u8],
     response_end: Option<&[u8]>,
+    tls: bool,
 ) -> u64 {
-    let free = || TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("an address");
     let listen = free();
-    let text = format!(
-        "admin: {{ address: '127.0.0.1:0' }}\n\
-         listeners: [{{ name: web, address: '{listen}', http: {{ routes: [{{ match: {{ prefix: / }}, cluster: app }}] }} }}]\n\
-         clusters: [{{ name: app, endpoints: ['{}'] }}]\n",
-        origin(response)
-    );
+    let text = config_text(listen, origin(response), tls);
     let registry = Registry::new(1);
     let (writer, sinks) = log::Writer::start(&registry).expect("a writer");
     let plan = Plan { cpus: vec![None], driver };
@@ -221,10 +239,11 @@ fn a_keep_alive_request_allocates_nothing() {
             continue;
         }
         let counted = b"HTTP/1.1 200 OK\r\nserver: o\r\ncontent-length: 5\r\n\r\nhello";
-        assert_eq!(allocations(driver, &log, counted, Some(b"hello")), 0, "{driver:?}, with a length");
+        assert_eq!(allocations(driver, &log, counted, Some(b"hello"), false), 0, "{driver:?}, with a length");
+        assert_eq!(allocations(driver, &log, counted, Some(b"hello"), true), 0, "{driver:?}, by TLS");
         let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
-        assert_eq!(allocations(driver, &log, chunked, Some(b"0\r\n\r\n")), 0, "{driver:?}, in chunks");
-        let http2 = allocations(driver, &log, counted, None) / MEASURED as u64;
+        assert_eq!(allocations(driver, &log, chunked, Some(b"0\r\n\r\n"), false), 0, "{driver:?}, in chunks");
+        let http2 = allocations(driver, &log, counted, None, false) / MEASURED as u64;
         assert!(http2 <= HTTP2_ALLOCATIONS_MAX, "{driver:?}, HTTP/2: {http2} a request");
     }
 }

@@ -69,7 +69,9 @@ fn a_dump_is_a_config_that_means_the_same() {
     for path in examples() {
         let model = loaded(&path);
         let dump = serde_json::to_string(&model).unwrap();
-        let again = config::parse("dump.json", &dump).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+        let beside = path.with_file_name("dump.json");
+        let again =
+            config::parse(&beside.display().to_string(), &dump).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
         assert_eq!(model.file, again.file);
     }
 }

@@ -51,6 +51,7 @@ fn every_endpoint_that_reads_answers_get() {
         "/stats/prometheus",
         "/clusters",
         "/clusters?format=json",
+        "/certs",
         "/listeners",
         "/listeners?format=json",
         "/config_dump",

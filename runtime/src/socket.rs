@@ -23,6 +23,8 @@ pub struct Socket {
     core: Core,
     key: Key,
     closed: bool,
+    /// How it closes when it is dropped.
+    ending: Close,
 }
 
 /// A task that watches sockets which it doesn't own; see `Socket::watch_by`.
@@ -56,7 +58,7 @@ impl Core {
     /// Takes an accepted connection to this core; receiving starts at once.
     pub fn adopt(&self, accepted: Accepted) -> Socket {
         let key = self.0.table.borrow_mut().add(accepted.0, Phase::Open, None);
-        Socket { core: self.clone(), key, closed: false }
+        Socket { core: self.clone(), key, closed: false, ending: Close::Flush }
     }
 
     /// Connects to `address`. Dropping the future gives up.
@@ -71,7 +73,7 @@ impl Core {
         let socket = sys::stream_socket(address, self.nonblocking())?;
         let remote = Some(Box::new(RawAddress::new(address)));
         let key = self.0.table.borrow_mut().add(socket, Phase::Connecting, remote);
-        Ok(Socket { core: self.clone(), key, closed: false })
+        Ok(Socket { core: self.clone(), key, closed: false, ending: Close::Flush })
     }
 }
 
@@ -207,6 +209,26 @@ impl Socket {
         self.close(Close::Reset);
     }
 
+    /// Makes dropping the socket what `close_lingering` is: for owners that can't give it away.
+    pub fn linger_when_dropped(&mut self) {
+        self.ending = Close::Linger;
+    }
+
+    /// Makes dropping the socket what `reset` is.
+    pub fn reset_when_dropped(&mut self) {
+        self.ending = Close::Reset;
+    }
+
+    /// Queues bytes as `send` does, unless the core has closed the socket itself: for destructors.
+    pub fn send_last(&self, bytes: &[u8]) {
+        // At the very end of a core the table may be in use further up the stack.
+        if let Ok(mut table) = self.core.0.table.try_borrow_mut()
+            && table.find(self.key).is_some()
+        {
+            table.send_bytes(&self.core.0.pool, self.key, bytes);
+        }
+    }
+
     fn close(&mut self, how: Close) {
         if !self.closed {
             self.closed = true;
@@ -222,7 +244,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.close(Close::Flush);
+        self.close(self.ending);
     }
 }
 

@@ -42,6 +42,7 @@ field_ids! {
     XForwardedProto = "x-forwarded-proto",
     XForwardedHost = "x-forwarded-host",
     XForwardedPort = "x-forwarded-port",
+    XForwardedClientCert = "x-forwarded-client-cert",
     XRequestId = "x-request-id",
     XRealIp = "x-real-ip",
     Forwarded = "forwarded",

@@ -22,7 +22,7 @@ pub(crate) struct Connection {
     pub(super) idle_since_ms: u64,
     /// The definition of the cluster that it was made by.
     pub(super) made_for: Arc<snapshot::Cluster>,
-    /// Microseconds that the handshake took.
+    /// Microseconds that it took to come up, TLS included.
     pub(crate) connect_us: u64,
     end: End,
 }
@@ -58,7 +58,8 @@ impl Connection {
         endpoint.stats.gauge_inc(EndpointStat::CxActive);
         let end = End { endpoint: endpoint.clone(), cluster: cluster.clone(), born_us, remote: false };
         let timer = core.timer();
-        timer.set(core.now_ms() + timeout_ms.max(1));
+        let deadline_ms = core.now_ms() + timeout_ms.max(1);
+        timer.set(deadline_ms);
         let connected = poll_fn(|_| match socket.poll_connected() {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => Poll::Ready(Err((ClusterStat::UpstreamCxConnectFail, Fault::ConnectFailed))),
@@ -72,10 +73,16 @@ impl Connection {
             failed(stat);
             return Err(fault);
         }
+        let name = endpoint.config.borrow().name.clone();
+        let secured = cluster.tls.secure(core, socket, &name, endpoint.address, deadline_ms).await;
+        let socket = secured.map_err(|(stat, fault)| {
+            failed(stat);
+            fault
+        })?;
         let connect_us = core.now_us() - born_us;
         cluster.stats.observe_us(ClusterStat::UpstreamCxConnectMs, connect_us);
         Ok(Connection {
-            socket: Transport::Plain(socket),
+            socket,
             endpoint: endpoint.clone(),
             cluster: cluster.clone(),
             requests: 0,

@@ -21,6 +21,7 @@ use crate::fault::Fault;
 use crate::http::h2::upstream::Pool;
 use crate::snapshot;
 use crate::stats::{ClusterStat, Lane};
+use crate::tls::UpstreamTls;
 
 /// Connect attempts for one request, each at an endpoint picked anew: nothing was sent yet, so trying again is safe.
 pub(crate) const CONNECT_ATTEMPTS_MAX: u32 = 3;
@@ -32,6 +33,7 @@ pub(crate) struct Cluster {
     janitor: Watcher,
     config: RefCell<Arc<snapshot::Cluster>>,
     pub(crate) stats: Lane,
+    tls: UpstreamTls,
     endpoints: RefCell<Vec<Rc<Endpoint>>>,
     balance: RefCell<balance::State>,
     /// Open connections, idle ones too.
@@ -60,6 +62,7 @@ impl Cluster {
             cores,
             janitor,
             config: RefCell::new(config.clone()),
+            tls: UpstreamTls::new(config, &config.stats.lane(core.id())),
             stats: config.stats.lane(core.id()),
             endpoints: RefCell::default(),
             balance: RefCell::new(balance::State::new(core.random())),
@@ -74,7 +77,7 @@ impl Cluster {
     /// Takes over a new definition; endpoints that stay keep their pools.
     pub(crate) fn reconcile(&self, config: &Arc<snapshot::Cluster>) {
         let before = std::mem::replace(&mut *self.config.borrow_mut(), config.clone());
-        if !before.connects_like(config) {
+        if self.tls.take(config) || !before.connects_like(config) {
             // Connections that speak something else are no use any more.
             self.close_idle();
         }

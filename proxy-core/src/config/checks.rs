@@ -97,6 +97,7 @@ fn unused_clusters(file: &File, diagnostics: &mut Diagnostics) {
     let mut used: HashSet<&str> = HashSet::new();
     for listener in &file.listeners {
         used.extend(listener.tcp.iter().map(|tcp| tcp.cluster.0.as_str()));
+        used.extend(listener.tcp.iter().flat_map(|tcp| &tcp.sni).map(|route| route.cluster.0.as_str()));
         let routes = listener.http.iter().flat_map(|http| &http.routes);
         used.extend(routes.filter_map(|route| route.cluster.as_ref()).map(|cluster| cluster.0.as_str()));
     }

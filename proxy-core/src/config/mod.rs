@@ -21,6 +21,7 @@ mod record;
 mod reference;
 mod shape;
 mod source;
+mod tls;
 pub mod values;
 mod yaml;
 
@@ -31,7 +32,11 @@ pub use diagnostics::{Diagnostic, Diagnostics, Severity};
 pub use model::Model;
 pub use reference::markdown;
 pub use source::{Span, Spanned};
+pub use tls::Tls;
+pub(crate) use tls::unix_s;
 pub use values::{Address, Duration, EndpointAddress};
+
+use values::FilePath;
 
 use reader::{Reader, Value as _};
 use source::Source;
@@ -44,6 +49,14 @@ pub const DEFAULT: &str = include_str!("../../../configs/default.yaml");
 /// # Errors
 /// All that is wrong with it, or that it can't be read.
 pub fn load(path: &Path) -> Result<Model, Diagnostics> {
+    load_after(path, &Tls::default())
+}
+
+/// The same for a config that takes the place of another: of that one's TLS stays what has not changed.
+///
+/// # Errors
+/// All that is wrong with it, or that it can't be read.
+pub fn load_after(path: &Path, before: &Tls) -> Result<Model, Diagnostics> {
     let name = path.display().to_string();
     let refuse = |message: String, span: Span, text: &str| {
         let mut diagnostics = Diagnostics::new(Source::new(&name, text));
@@ -59,7 +72,7 @@ pub fn load(path: &Path) -> Result<Model, Diagnostics> {
     }
     let bytes = std::fs::read(path).map_err(|error| refuse(format!("can't read it: {error}"), Span::default(), ""))?;
     match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(&name, text),
+        Ok(text) => parse_after(&name, text, before),
         Err(error) => {
             let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             let line = valid.matches('\n').count() as u32 + 1;
@@ -70,18 +83,24 @@ pub fn load(path: &Path) -> Result<Model, Diagnostics> {
     }
 }
 
-/// Reads and checks a config; `name` is what messages call it.
+/// Reads and checks a config; `name` is what messages call it, and files that it names are looked for beside it.
 ///
 /// # Errors
 /// All that is wrong with it.
 pub fn parse(name: &str, text: &str) -> Result<Model, Diagnostics> {
+    parse_after(name, text, &Tls::default())
+}
+
+fn parse_after(name: &str, text: &str, before: &Tls) -> Result<Model, Diagnostics> {
     let source = Source::new(name, text);
     let mut diagnostics = Diagnostics::new(source.clone());
     let Some(root) = yaml::parse(text, &mut diagnostics) else { return Err(diagnostics) };
     let clusters = checks::names(&root, &mut diagnostics);
     let mut reader = Reader { diagnostics: &mut diagnostics, clusters };
     let file = model::File::read(&root, &mut reader);
+    let mut made = Tls::default();
     if let Some(file) = &file {
+        made = tls::load(file, name, before, &mut diagnostics);
         checks::errors(file, &root, &mut diagnostics);
         // What is missing because of an error isn't worth a warning.
         if !diagnostics.has_errors() {
@@ -89,7 +108,7 @@ pub fn parse(name: &str, text: &str) -> Result<Model, Diagnostics> {
         }
     }
     match file {
-        Some(file) if !diagnostics.has_errors() => Ok(Model { file, source, warnings: diagnostics }),
+        Some(file) if !diagnostics.has_errors() => Ok(Model { file, source, warnings: diagnostics, tls: made }),
         _ => Err(diagnostics),
     }
 }

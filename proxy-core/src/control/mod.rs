@@ -11,6 +11,7 @@
 //! ```
 
 mod admin;
+mod certificates;
 mod cores;
 mod dns;
 mod lifecycle;
@@ -196,6 +197,7 @@ async fn keep_time(shared: Arc<Shared>) {
         shared.registry.flush();
         // What the last connections of an old config held on to.
         shared.registry.retire_unused();
+        certificates::rotate_tickets(&shared);
     }
 }
 
@@ -297,7 +299,9 @@ impl Shared {
         lane.set(ServerStat::MemoryAllocated, memory.anonymous_bytes);
         lane.set(ServerStat::MemoryHeapSize, memory.heap_bytes);
         lane.set(ServerStat::MemoryPhysicalSize, memory.resident_bytes);
-        if let Some(Current { snapshot, .. }) = self.current() {
+        if let Some(current) = self.current() {
+            certificates::refresh_gauges(self, &current);
+            let snapshot = current.snapshot;
             let open = |listener: &Arc<crate::snapshot::Listener>| {
                 listener.stats.sum(crate::stats::ListenerStat::DownstreamCxActive)
             };

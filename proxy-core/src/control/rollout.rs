@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::certificates;
 use super::cores::acks;
 use super::dns::{self, Dns};
 use super::watch::{self, Stamp};
@@ -28,6 +29,8 @@ pub(super) enum Cause {
     Signal,
     Admin,
     File(Stamp),
+    /// A file that TLS is configured with has changed.
+    Certificates,
 }
 
 impl Cause {
@@ -36,6 +39,7 @@ impl Cause {
             Cause::Signal => "signal",
             Cause::Admin => "admin API",
             Cause::File(_) => "file change",
+            Cause::Certificates => "certificate change",
         }
     }
 }
@@ -87,6 +91,7 @@ impl Rollout {
             let shared = Arc::clone(&self.shared);
             let changed = move |stamp| drop(shared.reload(Cause::File(stamp)));
             tokio::spawn(watch::watch(path, self.loaded, changed));
+            tokio::spawn(certificates::watch(Arc::clone(&self.shared)));
         }
         loop {
             tokio::select! {
@@ -130,7 +135,10 @@ impl Rollout {
             return Err("the built-in config is in use, there is no file to load".into());
         };
         self.loaded = Stamp::of(&path);
-        let model = load(&path)?;
+        let running = self.shared.current();
+        let before = running.as_ref().map(|running| running.model.tls());
+        let model = load(&path, before)?;
+        drop(running);
         let acknowledged = self.adopt(model).await;
         if acknowledged.is_ok() {
             self.shared.lane.inc(ServerStat::ConfigReloadSuccess);
@@ -298,8 +306,13 @@ impl Rollout {
     }
 }
 
-fn load(path: &Path) -> Result<Model, String> {
-    config::load(path).map_err(|diagnostics| diagnostics.to_string())
+/// `before`: of the config in use.
+fn load(path: &Path, before: Option<&config::Tls>) -> Result<Model, String> {
+    let loaded = match before {
+        Some(before) => config::load_after(path, before),
+        None => config::load(path),
+    };
+    loaded.map_err(|diagnostics| diagnostics.to_string())
 }
 
 /// Refuses logs whose file can't be opened.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often the file is looked at.
-const POLL: Duration = Duration::from_millis(500);
+pub(super) const POLL: Duration = Duration::from_millis(500);
 /// A change is taken up when the file has looked the same for this long: whoever writes has finished.
-const SETTLE: Duration = Duration::from_millis(100);
+pub(super) const SETTLE: Duration = Duration::from_millis(100);
 
 /// What tells one state of a file from another. Links are followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -37,7 +37,7 @@ impl Exchange<'_> {
         let (downstream, seen) = (self.downstream, &self.seen);
         let core = &downstream.world.core;
         let snapshot = &self.config.generation.snapshot;
-        let fields = LoggedFields { scratch: &self.scratch };
+        let fields = LoggedFields { scratch: &self.scratch, scheme: downstream.socket.scheme() };
         let route = seen.route.map(|at| &self.http.routes.routes[at as usize]);
         let mut record = Record::new(&fields);
         record.duration_us = took_us;
@@ -77,6 +77,7 @@ impl Exchange<'_> {
         record.downstream_direct_remote = Some(downstream.direct_remote);
         record.downstream_local = Some(downstream.local);
         record.connection_id = downstream.id;
+        downstream.log_tls(&mut record);
         record.stream_id = downstream.world.next_id();
         let mut sink = downstream.world.log.borrow_mut();
         for log in &self.http.access_logs {
@@ -106,6 +107,7 @@ pub(super) fn client_address(
 
 struct LoggedFields<'a> {
     scratch: &'a Scratch,
+    scheme: &'static str,
 }
 
 impl log::Fields for LoggedFields<'_> {
@@ -115,7 +117,7 @@ impl log::Fields for LoggedFields<'_> {
             b":method" => Some(head.method_span.of(input)),
             b":path" => Some(head.path.of(input)),
             b":authority" => Some(head.authority.of(input)),
-            b":scheme" => Some(b"http"),
+            b":scheme" => Some(self.scheme.as_bytes()),
             _ => find(&head.fields, input, name),
         }
     }
@@ -154,6 +156,8 @@ mod tests {
             generate_request_id: true,
             preserve_external_request_id: false,
             via: None,
+            client_cert: Default::default(),
+            client_cert_details: Default::default(),
         };
         client_address(&forwarding, &head, text.as_bytes(), ([9, 9, 9, 9], 1).into()).ip().to_string()
     }

@@ -8,6 +8,7 @@ use codecs::http::{BodyLength, Field, FieldId, FieldSet, RequestHead, ResponseHe
 use codecs::websocket;
 
 use super::client::Client;
+use super::client_cert;
 use super::exchange::Exchange;
 use crate::core::World;
 use crate::fault::Fault;
@@ -27,7 +28,7 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
     out.clear();
     emit_request_line(out, head, input, upgrade.is_some(), route, forward);
     let added = Added::new(head, forwarding);
-    let mut drop = added.drop;
+    let mut drop = added.drop.union(client_cert::dropped(downstream, forwarding));
     let host = host(head, input, forward);
     if let Some(host) = host {
         drop = drop.with(FieldId::Host);
@@ -44,8 +45,9 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
         emit_forwarded_for(out, head, input, downstream.remote);
     }
     if added.forwarded_proto {
-        out.extend_from_slice(b"x-forwarded-proto: http\r\n");
+        emit::field(out, b"x-forwarded-proto", downstream.socket.scheme().as_bytes());
     }
+    client_cert::emit_field(out, downstream, exchange.config, forwarding, head, input);
     if added.request_id {
         emit_request_id(out, downstream.world.core.random(), downstream.world.core.random());
     }

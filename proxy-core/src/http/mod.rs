@@ -6,6 +6,7 @@
 mod account;
 mod body;
 mod client;
+mod client_cert;
 mod discard;
 mod exchange;
 mod forward;

@@ -30,7 +30,7 @@ impl Exchange<'_> {
 
     fn location(&self, route: &Route, redirect: &Redirect) -> Vec<u8> {
         let (head, input) = (&self.scratch.request, self.scratch.request_input.bytes());
-        let scheme = redirect.scheme.as_deref().unwrap_or("http");
+        let scheme = redirect.scheme.as_deref().unwrap_or(self.downstream.socket.scheme());
         let authority = head.authority.of(input);
         let (host, port) = split_port(authority);
         let mut out = Vec::with_capacity(128);

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use codecs::tls::CertificateFacts;
+
 use super::flag::Flags;
 
 /// Fields of the messages, looked up by lower-case name. The request's pseudo-fields are `:method`, `:path`,
@@ -184,6 +186,15 @@ pub struct Record<'a> {
     pub downstream_direct_remote: Option<SocketAddr>,
     pub downstream_local: Option<SocketAddr>,
     pub connection_id: u64,
+    /// `TLSv1.3`; empty without TLS, as those below are.
+    pub tls_version: &'a str,
+    pub tls_cipher: &'a str,
+    pub tls_group: &'a str,
+    /// The name that the client asked for by TLS.
+    pub requested_server_name: &'a str,
+    /// Of the certificate that the client showed.
+    pub peer: Option<&'a CertificateFacts>,
+    pub handshake_us: Option<u64>,
     /// Unique within the process; also the seed of `UNIQUE_ID`. 0 = none.
     pub stream_id: u64,
 }
@@ -226,6 +237,12 @@ impl<'a> Record<'a> {
             downstream_direct_remote: None,
             downstream_local: None,
             connection_id: 0,
+            tls_version: "",
+            tls_cipher: "",
+            tls_group: "",
+            requested_server_name: "",
+            peer: None,
+            handshake_us: None,
             stream_id: 0,
         }
     }

@@ -1,9 +1,12 @@
-//! Record → line. No allocation beyond the growth of the line's buffer.
+//! Record → line. No allocation beyond the growth of the line's buffer, but for lists of a
+//! certificate's names.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use super::format::{Address, Header, Number, Operator, Part, PathOf, Piece, Spec, Text, Unit, Value};
+use codecs::tls::CertificateFacts;
+
+use super::format::{Address, Header, Number, Operator, Part, PathOf, PeerText, Piece, Spec, Text, Unit, Value};
 use super::format::{Side, digits};
 use super::record::{Fields, Record};
 
@@ -93,6 +96,7 @@ impl Value {
         };
         match &self.operator {
             Operator::Text(text) => self.text(*text, record, escape, out),
+            Operator::Peer(part) => record.peer.is_some_and(|peer| self.peer(*part, peer, escape, out)),
             Operator::Header(header) => put(header.find(record.fields)),
             Operator::Path(path) => put(path.find(record.fields)),
             Operator::QueryParameter(name) => put(query_parameter(record.fields, name)),
@@ -160,9 +164,36 @@ impl Value {
                     "DownstreamEnd"
                 }
             }
+            Text::TlsVersion => record.tls_version,
+            Text::TlsCipher => record.tls_cipher,
+            Text::TlsGroup => record.tls_group,
+            Text::RequestedServerName => record.requested_server_name,
             Text::StreamId | Text::UniqueId if record.stream_id == 0 => "",
             Text::StreamId => return self.cut(out, |out| digits(record.stream_id, 1, b'0', out)),
             Text::UniqueId => return self.cut(out, |out| append_unique(record, out)),
+        };
+        self.append_text(text, escape, out)
+    }
+
+    fn peer(&self, part: PeerText, peer: &CertificateFacts, escape: Escape, out: &mut Vec<u8>) -> bool {
+        let several;
+        let text = match part {
+            PeerText::Subject => &peer.subject,
+            PeerText::Issuer => &peer.issuer,
+            PeerText::Serial => &peer.serial,
+            PeerText::Fingerprint => {
+                several = peer.sha256_hex();
+                &several
+            }
+            PeerText::Uri | PeerText::Dns | PeerText::Email | PeerText::Ip => {
+                several = match part {
+                    PeerText::Uri => peer.uris.join(","),
+                    PeerText::Dns => peer.dns.join(","),
+                    PeerText::Email => peer.emails.join(","),
+                    _ => peer.ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+                };
+                &several
+            }
         };
         self.append_text(text, escape, out)
     }
@@ -230,6 +261,7 @@ fn number_of(number: Number, record: &Record<'_>) -> Option<u64> {
         Number::UpstreamWireSent => record.upstream_wire_bytes_sent,
         Number::Status => u64::from(record.status),
         Number::Attempts => u64::from(record.attempts),
+        Number::HandshakeMs => record.handshake_us? / 1_000,
         Number::ConnectionId => record.connection_id,
         Number::UpstreamConnectionId if record.upstream_connection_id == 0 => return None,
         Number::UpstreamConnectionId => record.upstream_connection_id,

@@ -4,6 +4,7 @@ use super::provider;
 use crate::tls::error::{ConfigError, Place};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::sync::Arc;
 
 /// Authorities whose certificates count. Cheap to clone, so that clusters can share the system's.
@@ -32,6 +33,12 @@ impl Roots {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(certificates.into_iter().map(CertificateDer::from));
         Roots(Arc::new(store))
+    }
+
+    /// Those of the certificates in a system's collection (PEM) that can be read; see [`Roots::from_der`].
+    #[must_use]
+    pub fn of_system(pem: &[u8]) -> Roots {
+        Roots::from_der(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok).map(|der| der.to_vec()))
     }
 
     #[must_use]

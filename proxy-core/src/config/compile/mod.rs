@@ -6,14 +6,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use codecs::tls::xfcc;
+
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::model::{self, Model};
 use super::source::Spanned;
-use super::values::{ClusterName, EndpointAddress, OneOrMany};
+use super::tls::Tls;
+use super::values::{ClusterName, EndpointAddress, HostPattern, OneOrMany};
 use crate::log;
 use crate::snapshot::{
-    Balance, Breaker, Cluster, ClusterId, Endpoint, Forwarding, Http, Http2, HttpLimits, Listener, LogId, Protocol,
-    ProxyVersion, Serve, Snapshot, Tcp,
+    Balance, Breaker, ClientCert, Cluster, ClusterId, Endpoint, Forwarding, Http, Http2, HttpLimits, Listener, LogId,
+    Protocol, ProxyVersion, Serve, Snapshot, SniTable, Tcp,
 };
 
 /// What compiling needs beside the model.
@@ -64,8 +67,13 @@ pub fn hostnames(model: &Model) -> Vec<Hostname> {
 pub fn compile(model: &Model, inputs: &Inputs<'_>) -> Result<Snapshot, Diagnostics> {
     let ids =
         model.clusters.iter().enumerate().map(|(id, cluster)| (cluster.name.0.clone(), id as ClusterId)).collect();
-    let mut compiler =
-        Compiler { inputs, ids, logs: Logs::default(), diagnostics: Diagnostics::new(model.source.clone()) };
+    let mut compiler = Compiler {
+        inputs,
+        ids,
+        tls: &model.tls,
+        logs: Logs::default(),
+        diagnostics: Diagnostics::new(model.source.clone()),
+    };
     let listeners: Vec<Option<Listener>> =
         model.listeners.iter().map(|listener| compiler.listener(listener, &model.access_log)).collect();
     let clusters = model.clusters.iter().map(|cluster| Arc::new(compiler.cluster(cluster))).collect();
@@ -84,6 +92,7 @@ pub fn compile(model: &Model, inputs: &Inputs<'_>) -> Result<Snapshot, Diagnosti
 struct Compiler<'a> {
     inputs: &'a Inputs<'a>,
     ids: HashMap<String, ClusterId>,
+    tls: &'a Tls,
     logs: Logs,
     diagnostics: Diagnostics,
 }
@@ -114,7 +123,14 @@ impl Compiler<'_> {
                 return None;
             }
         };
+        let tls = self.tls.listener(&listener.name.0);
+        if tls.is_none() && listener.tls.is_some() {
+            let message = format!("listener `{}` has `tls` whose files weren't read", listener.name.0);
+            self.diagnostics.push(Diagnostic::error(listener.name.span, message));
+            return None;
+        }
         Some(Listener {
+            tls,
             name: listener.name.0.clone(),
             address: listener.address.0,
             backlog: listener.backlog.u32(),
@@ -129,11 +145,34 @@ impl Compiler<'_> {
     fn tcp(&mut self, listener: &model::Listener, tcp: &model::Tcp, default_logs: &[model::AccessLog]) -> Option<Tcp> {
         Some(Tcp {
             cluster: self.cluster_id(&tcp.cluster)?,
+            sni: self.sni(&tcp.sni)?,
             idle_timeout_ms: tcp.idle_timeout.ms,
             connect_attempts_max: tcp.connect_attempts_max.u32(),
             access_logs: self.logs(&tcp.access_log, default_logs, listener, log::TEXT_DEFAULT_TCP)?,
             stats: self.inputs.registry.tcp(&listener.name.0),
         })
+    }
+
+    /// `None` after a mistake, which has been reported.
+    fn sni(&mut self, routes: &[model::SniRoute]) -> Option<Option<SniTable>> {
+        if routes.is_empty() {
+            return Some(None);
+        }
+        let mut table = SniTable::default();
+        for route in routes {
+            let cluster = self.cluster_id(&route.cluster)?;
+            // Of two routes for one name the first wins.
+            for name in route.r#match.iter() {
+                match name {
+                    HostPattern::Any => _ = table.any.get_or_insert(cluster),
+                    HostPattern::Exact(name) => _ = table.exact.entry(name.as_str().into()).or_insert(cluster),
+                    HostPattern::Suffix(name) if table.suffix.iter().any(|(known, _)| **known == **name) => {}
+                    HostPattern::Suffix(name) => table.suffix.push((name.as_str().into(), cluster)),
+                }
+            }
+        }
+        table.suffix.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
+        Some(Some(table))
     }
 
     fn http(
@@ -165,6 +204,8 @@ impl Compiler<'_> {
                 generate_request_id: forwarding.request_id != model::RequestId::Pass,
                 preserve_external_request_id: forwarding.request_id != model::RequestId::Generate,
                 via: forwarding.via.as_ref().map(|via| via.0.clone()),
+                client_cert: client_cert(forwarding.client_cert),
+                client_cert_details: client_cert_details(&forwarding.client_cert_details),
             },
             http2: Http2 {
                 enabled: http.http2.enabled,
@@ -242,6 +283,7 @@ impl Compiler<'_> {
                 pending_max: breaker.pending_max.u32(),
                 requests_max: breaker.requests_max.u32(),
             },
+            tls: self.tls.cluster(name),
             proxy_protocol: cluster.proxy_protocol.map(|version| match version {
                 model::ProxyHeader::V1 => ProxyVersion::V1,
                 model::ProxyHeader::V2 => ProxyVersion::V2,
@@ -256,6 +298,29 @@ impl Compiler<'_> {
             },
             stats: self.inputs.registry.cluster(name),
         }
+    }
+}
+
+const fn client_cert(header: model::ClientCertHeader) -> ClientCert {
+    use model::ClientCertHeader as Header;
+    match header {
+        Header::Sanitize => ClientCert::Sanitize,
+        Header::ForwardOnly => ClientCert::ForwardOnly,
+        Header::AppendForward => ClientCert::AppendForward,
+        Header::SanitizeSet => ClientCert::SanitizeSet,
+        Header::AlwaysForwardOnly => ClientCert::AlwaysForwardOnly,
+    }
+}
+
+fn client_cert_details(details: &[model::ClientCertDetail]) -> xfcc::Details {
+    use model::ClientCertDetail as Detail;
+    let has = |detail| details.contains(&detail);
+    xfcc::Details {
+        subject: has(Detail::Subject),
+        uri: has(Detail::Uri),
+        dns: has(Detail::Dns),
+        cert: has(Detail::Cert),
+        chain: has(Detail::Chain),
     }
 }
 

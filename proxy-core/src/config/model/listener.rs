@@ -1,6 +1,6 @@
 //! Listeners and how they serve.
 
-use super::{AccessLog, Route};
+use super::{AccessLog, ClientCertDetail, ClientCertHeader, ListenerTls, Route, SniRoute};
 use crate::config::record::{choice, record};
 use crate::config::source::Spanned;
 use crate::config::values::{Address, ByteCount, ClusterName, Duration, FieldValue, Int, Name, OneOrMany, TokenText};
@@ -21,8 +21,11 @@ record! {
         /// Expect a PROXY protocol header (version 1 or 2) first on every connection, and take the client's address
         /// from it. Only for listeners that nothing but a trusted proxy can reach.
         proxy_protocol: bool = "false",
-        /// How long the first bytes (the PROXY protocol header) may take; then the connection is closed.
+        /// How long the first bytes (the PROXY protocol header, what tells TLS from plain, the server name) may take; then
+        /// the connection is closed.
         first_bytes_timeout: Duration = "15s",
+        /// Clients speak TLS.
+        tls: Option<ListenerTls> = optional,
         /// Serve HTTP.
         http: Option<Http> = optional,
         /// Pass bytes on.
@@ -36,6 +39,9 @@ record! {
     {
         /// The cluster that connections go to.
         cluster: Spanned<ClusterName> = required,
+        /// Clusters for connections whose client asks for these server names, by TLS; others go to `cluster`. TLS
+        /// itself is passed on, unless the listener has `tls`.
+        sni: Vec<SniRoute> = "[]",
         /// Without a byte in either direction for this long both sides are closed. `0s` turns it off.
         idle_timeout: Duration = "1h",
         /// Connect attempts for one connection, each at an endpoint picked anew.
@@ -140,6 +146,10 @@ record! {
         request_id: RequestId = "generate",
         /// The name under which this proxy adds itself to `via`, in both directions. Without it there is no `via`.
         via: Option<TokenText> = optional,
+        /// What becomes of `x-forwarded-client-cert`, which tells endpoints of the client's certificate.
+        client_cert: ClientCertHeader = "sanitize",
+        /// What is told of the client's certificate beside its fingerprint.
+        client_cert_details: OneOrMany<ClientCertDetail> = "[]",
     }
 }
 

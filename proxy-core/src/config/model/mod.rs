@@ -5,6 +5,7 @@ mod cluster;
 mod listener;
 mod log;
 mod route;
+mod tls;
 
 pub use cluster::{
     BalancePolicy, BreakerBounds, Cluster, Endpoint, FullEndpoint, ProxyHeader, ResponseLimits, UpstreamProtocol,
@@ -12,6 +13,10 @@ pub use cluster::{
 pub use listener::{Forwarding, Http, HttpLimits, HttpTimeouts, Listener, RequestId, Tcp};
 pub use log::{AccessLog, FullAccessLog, LogFormat};
 pub use route::{Fields, HeaderEdits, HeaderMatch, QueryMatch, Redirect, Respond, Route, RouteMatch, Scheme};
+pub use tls::{
+    Certificate, ClientAuth, ClientAuthMode, ClientCertDetail, ClientCertHeader, ClientCertificate, ClusterTls,
+    ListenerTls, San, SniRoute, TlsVersion,
+};
 
 use std::sync::{Arc, OnceLock};
 
@@ -55,12 +60,19 @@ pub struct Model {
     pub(super) source: Arc<Source>,
     /// What works but probably isn't meant.
     pub(super) warnings: super::Diagnostics,
+    /// What was made of the files that TLS is configured with.
+    pub(super) tls: super::Tls,
 }
 
 impl Model {
     /// What works but probably isn't meant, to be shown to whoever loads the file.
     pub fn warnings(&self) -> &super::Diagnostics {
         &self.warnings
+    }
+
+    /// What was made of the files that TLS is configured with.
+    pub fn tls(&self) -> &super::Tls {
+        &self.tls
     }
 
     /// The name that the file was read by.

@@ -4,11 +4,13 @@ mod address;
 mod http;
 mod quantity;
 mod text;
+mod tls;
 
 pub use address::{Address, EndpointAddress};
 pub use http::{FieldName, FieldValue, HostHeader, HostPattern, MatchName, Method, Path, Regex, TokenText};
 pub use quantity::{ByteCount, Duration, Int};
 pub use text::{ClusterName, Name, OneOrMany, Words};
+pub use tls::{AlpnName, FilePath, SanText, ServerName};
 
 use super::diagnostics::Diagnostic;
 use super::reader::{Reader, Value};

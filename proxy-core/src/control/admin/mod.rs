@@ -1,6 +1,7 @@
 //! The admin API: Envoy's endpoints over HTTP, on the control thread. What it reads are counters and the snapshot; what
 //! it changes goes through the same doors as a signal.
 
+mod certificates;
 mod clusters;
 mod server;
 mod stats;
@@ -19,8 +20,9 @@ use super::Shared;
 use crate::stats::ServerStat;
 
 /// Path, whether it changes something (and so wants POST), and what it does, for `/help`.
-const ENDPOINTS: [(&str, bool, &str); 19] = [
+const ENDPOINTS: [(&str, bool, &str); 20] = [
     ("/", false, "this list, with links"),
+    ("/certs", false, "certificates in use, and when they expire"),
     ("/clusters", false, "clusters and their endpoints (format=json)"),
     ("/config/reload", true, "load the config file again"),
     ("/config_dump", false, "the config in use"),
@@ -62,6 +64,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/healthcheck/ok", any(server::healthcheck_ok))
         .route("/logging", any(server::logging))
         .route("/reopen_logs", any(server::reopen_logs))
+        .route("/certs", any(certificates::certificates))
         .route("/clusters", any(clusters::clusters))
         .route("/listeners", any(clusters::listeners))
         .route("/stats", any(stats::stats))

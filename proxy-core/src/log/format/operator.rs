@@ -12,6 +12,7 @@ pub(in crate::log) enum Operator {
     Between(Point, Point, Unit),
     Number(Number),
     Text(Text),
+    Peer(PeerText),
     Address(Address, Part),
     Header(Header),
     Path(PathOf),
@@ -29,7 +30,7 @@ pub(in crate::log) enum Operator {
     },
     /// Known when the format is read: the host's name, the environment.
     Constant(Box<[u8]>),
-    /// Belongs to something that no connection has here (TLS, gRPC): always missing.
+    /// Belongs to something that no connection has here (gRPC): always missing.
     Absent,
 }
 
@@ -65,6 +66,7 @@ pub(in crate::log) enum Number {
     UpstreamWireSent,
     Status,
     Attempts,
+    HandshakeMs,
     ConnectionId,
     UpstreamConnectionId,
 }
@@ -83,6 +85,23 @@ pub(in crate::log) enum Text {
     LogType,
     StreamId,
     UniqueId,
+    TlsVersion,
+    TlsCipher,
+    TlsGroup,
+    RequestedServerName,
+}
+
+/// What a client's certificate says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::log) enum PeerText {
+    Subject,
+    Issuer,
+    Serial,
+    Fingerprint,
+    Uri,
+    Dns,
+    Email,
+    Ip,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -208,14 +227,21 @@ const OPERATORS: &[(&str, Reader)] = &[
     ("CONNECTION_ID", Plain(|| Operator::Number(Number::ConnectionId))),
     ("HOSTNAME", Plain(hostname)),
     ("ENVIRONMENT", With(environment)),
-    ("REQUESTED_SERVER_NAME", With(|_| Ok(Operator::Absent))),
+    ("REQUESTED_SERVER_NAME", With(|_| Ok(Operator::Text(Text::RequestedServerName)))),
     ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", Plain(|| Operator::Absent)),
-    ("DOWNSTREAM_HANDSHAKE_DURATION", Plain(|| Operator::Absent)),
-    ("DOWNSTREAM_TLS_VERSION", Plain(|| Operator::Absent)),
-    ("DOWNSTREAM_TLS_CIPHER", Plain(|| Operator::Absent)),
+    ("DOWNSTREAM_HANDSHAKE_DURATION", Plain(|| Operator::Number(Number::HandshakeMs))),
+    ("DOWNSTREAM_TLS_VERSION", Plain(|| Operator::Text(Text::TlsVersion))),
+    ("DOWNSTREAM_TLS_CIPHER", Plain(|| Operator::Text(Text::TlsCipher))),
+    ("DOWNSTREAM_TLS_GROUP", Plain(|| Operator::Text(Text::TlsGroup))),
     ("DOWNSTREAM_TLS_SESSION_ID", Plain(|| Operator::Absent)),
-    ("DOWNSTREAM_PEER_SUBJECT", Plain(|| Operator::Absent)),
-    ("DOWNSTREAM_PEER_URI_SAN", Plain(|| Operator::Absent)),
+    ("DOWNSTREAM_PEER_SUBJECT", Plain(|| Operator::Peer(PeerText::Subject))),
+    ("DOWNSTREAM_PEER_ISSUER", Plain(|| Operator::Peer(PeerText::Issuer))),
+    ("DOWNSTREAM_PEER_SERIAL", Plain(|| Operator::Peer(PeerText::Serial))),
+    ("DOWNSTREAM_PEER_FINGERPRINT_256", Plain(|| Operator::Peer(PeerText::Fingerprint))),
+    ("DOWNSTREAM_PEER_URI_SAN", Plain(|| Operator::Peer(PeerText::Uri))),
+    ("DOWNSTREAM_PEER_DNS_SAN", Plain(|| Operator::Peer(PeerText::Dns))),
+    ("DOWNSTREAM_PEER_EMAIL_SAN", Plain(|| Operator::Peer(PeerText::Email))),
+    ("DOWNSTREAM_PEER_IP_SAN", Plain(|| Operator::Peer(PeerText::Ip))),
     ("DOWNSTREAM_LOCAL_URI_SAN", Plain(|| Operator::Absent)),
     ("UPSTREAM_TLS_VERSION", Plain(|| Operator::Absent)),
     ("UPSTREAM_TLS_CIPHER", Plain(|| Operator::Absent)),

@@ -19,6 +19,34 @@ stats! {
         DownstreamCxHandedOver Counter "downstream_cx_handed_over" "Fresh connections given to a less loaded core (own).";
         DownstreamAcceptError Counter "downstream_accept_error" "Connections that could not be accepted (own).";
         NoFilterChainMatch Counter "no_filter_chain_match" "Connections that nothing was configured for.";
+        SslConnectionError Counter "ssl.connection_error" "Handshakes that failed, for reasons other than certificates.";
+        SslHandshake Counter "ssl.handshake" "Handshakes that were completed.";
+        SslSessionReused Counter "ssl.session_reused" "Handshakes that resumed an earlier session.";
+        SslNoCertificate Counter "ssl.no_certificate" "Connections whose peer showed no certificate.";
+        SslFailVerifyNoCert Counter "ssl.fail_verify_no_cert" "Handshakes that failed because a certificate was demanded and none was shown.";
+        SslFailVerifyError Counter "ssl.fail_verify_error" "Handshakes that failed because the peer's certificate could not be verified.";
+        SslFailVerifySan Counter "ssl.fail_verify_san" "Handshakes that failed because none of the certificate's names was allowed.";
+        SslVersionsTLSv12 Counter "ssl.versions.TLSv1.2" "Connections with TLS 1.2.";
+        SslVersionsTLSv13 Counter "ssl.versions.TLSv1.3" "Connections with TLS 1.3.";
+        SslHandshakeTimeout Counter "ssl.handshake_timeout" "Handshakes given up because they took too long (own).";
+        SslErrorNotTls Counter "ssl.error.not_tls" "Handshakes that began with something else than TLS (own).";
+        SslErrorUnknownCa Counter "ssl.error.unknown_ca" "Certificates of an authority that isn't trusted (own).";
+        SslErrorExpired Counter "ssl.error.expired" "Certificates out of date (own).";
+        SslErrorBadName Counter "ssl.error.bad_name" "Certificates for another name (own).";
+        SslErrorRevoked Counter "ssl.error.revoked" "Certificates revoked, or not covered by a valid revocation list (own).";
+        SslErrorBadCertificate Counter "ssl.error.bad_certificate" "Certificates that can't be read or used (own).";
+        SslErrorNoSharedVersion Counter "ssl.error.no_shared_version" "Handshakes without a version of TLS in common (own).";
+        SslErrorNoSharedCipher Counter "ssl.error.no_shared_cipher" "Handshakes without a cipher, key exchange or signature in common (own).";
+        SslErrorNoSharedAlpn Counter "ssl.error.no_shared_alpn" "Handshakes without a protocol in common (own).";
+        SslErrorPeerAlert Counter "ssl.error.peer_alert" "Connections that the peer gave up with an alert (own).";
+        SslErrorHandshakeEof Counter "ssl.error.handshake_eof" "Handshakes during which the peer closed the connection (own).";
+        SslErrorTruncated Counter "ssl.error.truncated" "Connections that the peer closed without saying that its data is complete (own).";
+        SslErrorProtocol Counter "ssl.error.protocol" "Connections whose peer broke the protocol (own).";
+        SslErrorInternal Counter "ssl.error.internal" "Connections that failed by our own doing (own).";
+        SslCertificateExpirationUnixTimeSeconds Gauge "ssl.certificate.expiration_unix_time_seconds" "When the first of the listener's certificates expires, in seconds since 1970 (own).";
+        SniRouted Counter "sni_routed" "Connections passed on by the server name that their client asked for (own).";
+        SniHelloBad Counter "sni_hello_bad" "Connections closed because what began as TLS was none (own).";
+        PlainOnTls Counter "plain_on_tls" "Connections without TLS on a listener that takes both (own).";
     }
 }
 

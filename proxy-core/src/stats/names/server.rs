@@ -17,6 +17,7 @@ stats! {
         MemoryPhysicalSize Gauge "memory_physical_size" "Bytes of physical memory in use.";
         TotalConnections Gauge "total_connections" "Open client connections over all listeners.";
         ParentConnections Gauge "parent_connections" "Open client connections of a predecessor that hands over.";
+        DaysUntilFirstCertExpiring Gauge "days_until_first_cert_expiring" "Days until the first of the certificates in use expires.";
         HotRestartEpoch Gauge "hot_restart_epoch" "Number of hand-overs before this process.";
         ConfigVersion Gauge "config_version" "Version of the config in use, counted up with each accepted one (own).";
         ConfigReloadSuccess Counter "config_reload_success" "Configs accepted after the first (own).";

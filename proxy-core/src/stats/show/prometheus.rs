@@ -2,8 +2,9 @@
 //!
 //! `promtool check metrics` wants counters to end in `_total`, nothing else to, and no abbreviated units; many of
 //! Envoy's names break that. Names are what dashboards and alerts hold on to, so names stay and what promtool objects
-//! to is declared `untyped`, which changes no query. Only a histogram's unit can't be hidden so: `…_ms` becomes
-//! `…_time`, still in milliseconds, like Envoy's own `upstream_rq_time`. [`Dialect::Envoy`] leaves all as Envoy has it.
+//! to is declared `untyped`, which changes no query. Only a unit can't be hidden so: a histogram's `…_ms`
+//! becomes `…_time`, still in milliseconds, like Envoy's own `upstream_rq_time`, and `days_until_…` becomes `time_until_…`,
+//! still in days. [`Dialect::Envoy`] leaves all as Envoy has it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -31,6 +32,9 @@ impl Dialect {
         match (self, entry.family.strip_suffix("_ms")) {
             (Dialect::Promtool, Some(stem)) if stem.ends_with("_time") => stem.into(),
             (Dialect::Promtool, Some(stem)) => format!("{stem}_time").into(),
+            (Dialect::Promtool, None) if entry.family.contains("_days_until_") => {
+                entry.family.replacen("_days_until_", "_time_until_", 1).into()
+            }
             _ => entry.family.as_str().into(),
         }
     }

@@ -1,0 +1,158 @@
+//! Endpoints that speak TLS, well or badly.
+
+use std::io::{BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+
+use crate::certificates::{Ca, Files};
+use crate::ops::client::{Client, once};
+use crate::ops::proxy::Proxy;
+use crate::ops::{free_address, wait_until};
+use crate::peers::{echo_origin, start, tls_origin};
+
+on_both_drivers!(
+    an_endpoint_is_verified_unless_told_otherwise,
+    a_kept_connection_takes_new_keys_and_serves_on,
+    the_name_of_an_endpoint_is_asked_for_and_verified,
+    sessions_are_resumed,
+    an_endpoint_that_is_not_tls_or_silent_is_a_failed_connection,
+);
+
+/// Answers each request with `ok`.
+fn origin(certificate: &Files) -> SocketAddr {
+    tls_origin(certificate, |stream| {
+        let mut buffer = [0; 4096];
+        while let Ok(1..) = stream.read(&mut buffer) {
+            if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").is_err() || stream.flush().is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// A plain listener in front of an endpoint; `tls` are the fields of the cluster's `tls`.
+fn in_front_of(driver: &str, endpoint: &str, tls: &str) -> (Proxy, SocketAddr) {
+    let web = free_address();
+    let config = format!(
+        "access_log: {{ path: stdout, format: '%RESPONSE_CODE% %RESPONSE_FLAGS%' }}\n\
+         listeners:\n  - {{ name: web, address: '{web}', http: {{ routes: [{{ match: {{}}, cluster: app }}] }} }}\n\
+         clusters:\n  - {{ name: app, endpoints: ['{endpoint}'], connect_timeout: 500ms, tls: {{ {tls} }} }}\n"
+    );
+    (start(driver, &config), web)
+}
+
+fn an_endpoint_is_verified_unless_told_otherwise(driver: &str) {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let good = origin(&ca.issue("good", &["127.0.0.1", "app.test"])).to_string();
+    let expired = origin(&ca.issue_until("expired", &["127.0.0.1"], 2021)).to_string();
+    let pem = format!("ca: '{}'", ca.pem().display());
+    let strange = format!("ca: '{}'", other.pem().display());
+    for (endpoint, tls, cause) in [
+        (&good, pem.clone(), None),
+        (&good, format!("{pem}, sni: app.test"), None),
+        (&good, format!("{pem}, sni: other.test"), Some("error.bad_name")),
+        (&good, format!("{pem}, sni: other.test, sans: [{{ dns: app.test }}]"), None),
+        (&good, format!("{pem}, sans: [{{ dns: other.test }}]"), Some("fail_verify_san")),
+        (&good, strange, Some("error.unknown_ca")),
+        // The system's authorities know nothing of ours.
+        (&good, String::new(), Some("error.unknown_ca")),
+        (&good, "verify: false".to_owned(), None),
+        (&expired, pem.clone(), Some("error.expired")),
+        (&expired, "verify: false".to_owned(), None),
+    ] {
+        let (proxy, web) = in_front_of(driver, endpoint, &tls);
+        let response = once(web, "GET", "/").expect("a response");
+        match cause {
+            None => assert_eq!((response.status, proxy.stat("cluster.app.ssl.handshake")), (200, 1), "{tls}"),
+            Some(cause) => {
+                assert_eq!(response.status, 503, "{tls}");
+                assert!(proxy.stat(&format!("cluster.app.ssl.{cause}")) > 0, "{tls}: {cause}");
+                assert!(proxy.stat("cluster.app.upstream_cx_connect_fail") > 0, "{tls}");
+                wait_until("the flag", || proxy.out.count("503 UF") == 1);
+            }
+        }
+        assert_eq!(proxy.stat("cluster.app.upstream_cx_active"), u64::from(cause.is_none()), "{tls}");
+    }
+}
+
+/// An endpoint may say things behind a response that are no data: tickets, new keys.
+fn a_kept_connection_takes_new_keys_and_serves_on(driver: &str) {
+    let ca = Ca::new();
+    let (answered, wait) = channel();
+    let (done, keys) = channel();
+    let wait = Mutex::new(wait);
+    let endpoint = tls_origin(&ca.issue("good", &["127.0.0.1"]), move |stream| {
+        let mut buffer = [0; 4096];
+        while let Ok(1..) = stream.read(&mut buffer) {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            let _ = stream.flush();
+            let _ = wait.lock().expect("a lock").recv();
+            stream.conn.refresh_traffic_keys().expect("new keys");
+            let _ = stream.flush();
+            let _ = done.send(());
+        }
+    });
+    let (proxy, web) = in_front_of(driver, &endpoint.to_string(), &format!("ca: '{}'", ca.pem().display()));
+    let mut client = Client::connect(web).expect("connects");
+    for _ in 0..5 {
+        assert_eq!(client.get("/").expect("a response").text(), "ok");
+        answered.send(()).expect("sent");
+        keys.recv().expect("sent");
+        assert_eq!(proxy.stat("cluster.app.upstream_cx_idle"), 1);
+    }
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_total"), 1);
+    assert_eq!(proxy.stat("cluster.app.ssl.error.protocol"), 0);
+}
+
+fn the_name_of_an_endpoint_is_asked_for_and_verified(driver: &str) {
+    let ca = Ca::new();
+    let address = tls_origin(&ca.issue("good", &["localhost"]), |stream| {
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer);
+        let name = stream.conn.server_name().unwrap_or_default().to_owned();
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+        let _ = stream.flush();
+    });
+    let tls = format!("ca: '{}'", ca.pem().display());
+    let (_proxy, web) = in_front_of(driver, &format!("localhost:{}", address.port()), &tls);
+    assert_eq!(once(web, "GET", "/").expect("a response").text(), "localhost");
+}
+
+fn sessions_are_resumed(driver: &str) {
+    let ca = Ca::new();
+    let endpoint = tls_origin(&ca.issue("good", &["127.0.0.1"]), |stream| {
+        let mut buffer = [0; 4096];
+        let _ = stream.read(&mut buffer);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok");
+        stream.conn.send_close_notify();
+        let _ = stream.flush();
+    });
+    for (fields, resumed) in [("", 2), (", session_resumption: false", 0)] {
+        let tls = format!("ca: '{}'{fields}", ca.pem().display());
+        let (proxy, web) = in_front_of(driver, &endpoint.to_string(), &tls);
+        for _ in 0..3 {
+            assert_eq!(once(web, "GET", "/").expect("a response").text(), "ok");
+        }
+        assert_eq!(proxy.stat("cluster.app.ssl.session_reused"), resumed);
+    }
+}
+
+fn an_endpoint_that_is_not_tls_or_silent_is_a_failed_connection(driver: &str) {
+    let (proxy, web) = in_front_of(driver, &echo_origin().to_string(), "verify: false");
+    // It waits for the end of a line that never comes.
+    assert_eq!(once(web, "GET", "/").expect("a response").status, 503);
+    assert!(proxy.stat("cluster.app.ssl.handshake_timeout") > 0);
+    assert!(proxy.stat("cluster.app.upstream_cx_connect_timeout") > 0);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = BufReader::new(&stream).read(&mut [0; 100]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let (proxy, web) = in_front_of(driver, &address.to_string(), "verify: false");
+    assert_eq!(once(web, "GET", "/").expect("a response").status, 503);
+    assert!(proxy.stat("cluster.app.ssl.connection_error") > 0);
+}
