@@ -89,6 +89,35 @@ impl Transport {
         }
     }
 
+    /// Whether input, an end or a failure waits; registers the running task if not.
+    #[allow(dead_code, reason = "for connections that several streams share")]
+    pub(crate) fn poll_readable(&self) -> Poll<()> {
+        match self {
+            Transport::Plain(socket) => socket.poll_readable(),
+            Transport::Tls(tls) => tls.poll_readable(),
+        }
+    }
+
+    #[allow(dead_code, reason = "for connections that several streams share")]
+    pub(crate) fn is_encrypted(&self) -> bool {
+        matches!(self, Transport::Tls(_))
+    }
+
+    /// Whether what is sent may wait until the connection's task waits, or says `flush`.
+    #[allow(dead_code, reason = "for connections that several streams share")]
+    pub(crate) fn is_deferred(&self) -> bool {
+        matches!(self, Transport::Tls(_))
+    }
+
+    /// Bytes queued and not yet taken by the kernel.
+    #[allow(dead_code, reason = "for connections that several streams share")]
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        match self {
+            Transport::Plain(socket) => socket.unsent_bytes(),
+            Transport::Tls(tls) => tls.unsent_bytes(),
+        }
+    }
+
     /// Puts bytes back to the front of the queue.
     pub(crate) fn unrecv(&self, slice: Slice) {
         match self {
