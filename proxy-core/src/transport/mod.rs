@@ -57,11 +57,7 @@ impl Transport {
     pub(crate) fn poll_readable(&self) -> Poll<()> {
         match self {
             Transport::Plain(socket) => socket.poll_readable(),
-            Transport::Tls(tls) if tls.has_input() => Poll::Ready(()),
-            Transport::Tls(tls) => {
-                tls.watch();
-                Poll::Pending
-            }
+            Transport::Tls(tls) => tls.poll_readable(),
         }
     }
 
@@ -86,35 +82,6 @@ impl Transport {
         match self {
             Transport::Plain(socket) => socket.try_recv(),
             Transport::Tls(tls) => tls.try_recv(),
-        }
-    }
-
-    /// Whether input, an end or a failure waits; registers the running task if not.
-    #[allow(dead_code, reason = "for connections that several streams share")]
-    pub(crate) fn poll_readable(&self) -> Poll<()> {
-        match self {
-            Transport::Plain(socket) => socket.poll_readable(),
-            Transport::Tls(tls) => tls.poll_readable(),
-        }
-    }
-
-    #[allow(dead_code, reason = "for connections that several streams share")]
-    pub(crate) fn is_encrypted(&self) -> bool {
-        matches!(self, Transport::Tls(_))
-    }
-
-    /// Whether what is sent may wait until the connection's task waits, or says `flush`.
-    #[allow(dead_code, reason = "for connections that several streams share")]
-    pub(crate) fn is_deferred(&self) -> bool {
-        matches!(self, Transport::Tls(_))
-    }
-
-    /// Bytes queued and not yet taken by the kernel.
-    #[allow(dead_code, reason = "for connections that several streams share")]
-    pub(crate) fn unsent_bytes(&self) -> usize {
-        match self {
-            Transport::Plain(socket) => socket.unsent_bytes(),
-            Transport::Tls(tls) => tls.unsent_bytes(),
         }
     }
 

@@ -163,10 +163,6 @@ impl TlsTransport {
         Poll::Pending
     }
 
-    pub(super) fn unsent_bytes(&self) -> usize {
-        self.socket.unsent_bytes() + self.state.borrow().out.len()
-    }
-
     pub(super) fn send(&self, bytes: &[u8]) {
         let mut state = self.state.borrow_mut();
         if state.closed || state.input == Input::Broken || bytes.is_empty() {
