@@ -15,6 +15,7 @@ on_both_drivers!(
     curl_gets_what_nginx_serves,
     curl_uploads_to_nginx_in_every_framing,
     curl_talks_the_old_version_and_resumes_and_negotiates,
+    curl_and_nginx_meet_in_every_pairing,
     wrk_and_nginx_meet_no_error_while_the_config_changes,
     haproxy_names_the_client_to_us_and_hears_it_from_us,
 );
@@ -52,11 +53,21 @@ struct Nginx {
     _program: Program,
     folder: Folder,
     address: SocketAddr,
+    /// The same by HTTP/2, by TLS, and by TLS with a choice of both versions.
+    http2: SocketAddr,
+    tls: SocketAddr,
+    tls_http2: SocketAddr,
+}
+
+/// Files of certificates that the repository has for examples; they are for `www.example.com`.
+fn certificate(file: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/tls").join(file).display().to_string()
 }
 
 impl Nginx {
     fn start() -> Nginx {
         let (folder, address) = (Folder::new(), free_address());
+        let [http2, tls, tls_http2] = [(); 3].map(|()| free_address());
         let root = folder.path("root");
         std::fs::create_dir_all(root.join("up")).expect("a folder");
         let bulk: Vec<u8> = (0..BULK_BYTES as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
@@ -71,7 +82,8 @@ impl Nginx {
              http {{ access_log off; types {{ text/html html; }} default_type application/octet-stream;\n\
              client_body_temp_path {body}; proxy_temp_path {proxy}; fastcgi_temp_path {fastcgi}; uwsgi_temp_path {uwsgi};\n\
              scgi_temp_path {scgi}; client_max_body_size 100m; gzip on; gzip_min_length 100;\n\
-             server {{ listen {address}; root {root};\n\
+             ssl_certificate {cert}; ssl_certificate_key {key};\n\
+             server {{ listen {address}; listen {http2} http2; listen {tls} ssl; listen {tls_http2} ssl http2; root {root};\n\
              location = /small {{ return 200 small; }}\n\
              location = /nothing {{ return 204; }}\n\
              location = /moved {{ return 302 /small; }}\n\
@@ -83,11 +95,13 @@ impl Nginx {
             uwsgi = at("uwsgi"),
             scgi = at("scgi"),
             root = root.display(),
+            cert = certificate("cert.pem"),
+            key = certificate("key.pem"),
         );
         let path = folder.path("nginx.conf");
         std::fs::write(&path, config).expect("written");
         let program = start("nginx", &["-c", &path.display().to_string()], address, &folder);
-        Nginx { _program: program, folder, address }
+        Nginx { _program: program, folder, address, http2, tls, tls_http2 }
     }
 
     fn root(&self) -> std::path::PathBuf {
@@ -177,6 +191,75 @@ fn curl_talks_the_old_version_and_resumes_and_negotiates(driver: &str) {
     assert_eq!(both.matches("Content-Range").count(), 2, "{both}");
     // An offer of HTTP/2 is ignored.
     assert_eq!(curl_text(&["--http2", &url("/small"), "-w", " %{http_version}"]), "small 1.1");
+}
+
+/// Each version of HTTP, plain and over TLS, on the client's side and on the endpoint's.
+fn curl_and_nginx_meet_in_every_pairing(driver: &str) {
+    let nginx = Nginx::start();
+    let secure = format!("tls: {{ ca: {}, sni: www.example.com }},", certificate("ca.pem"));
+    let upstreams = [
+        ("plain1", nginx.address, String::new()),
+        ("plain2", nginx.http2, "protocol: http2,".into()),
+        ("tls1", nginx.tls, secure.clone()),
+        ("tls2", nginx.tls_http2, format!("protocol: http2, {secure}")),
+        ("auto1", nginx.tls, format!("protocol: auto, {secure}")),
+        ("auto2", nginx.tls_http2, format!("protocol: auto, {secure}")),
+    ];
+    let routes: Vec<String> = upstreams
+        .iter()
+        .map(|(name, ..)| format!("{{ match: {{ prefix: /{name}/ }}, cluster: {name}, prefix_rewrite: / }}"))
+        .collect();
+    let clusters: Vec<String> = upstreams
+        .iter()
+        .map(|(name, address, fields)| format!("{{ name: {name}, {fields} endpoints: ['{address}'] }}"))
+        .collect();
+    let (plain, tls) = (free_address(), free_address());
+    let http = format!("http: {{ routes: [{}] }}", routes.join(", "));
+    let files = format!("chain: {}, key: {}", certificate("cert.pem"), certificate("key.pem"));
+    let config = format!(
+        "listeners:\n  - {{ name: plain, address: '{plain}', {http} }}\n  \
+         - {{ name: tls, address: '{tls}', tls: {{ certificates: [{{ {files} }}] }}, {http} }}\n\
+         clusters: [{}]\n",
+        clusters.join(", ")
+    );
+    let proxy = Proxy::start_with(&config, &["--driver", driver, "--cores", &any_cpu()], |_| {});
+    let resolved = format!("www.example.com:{}:{}", tls.port(), tls.ip());
+    let ca = certificate("ca.pem");
+    let bulk = nginx.root().join("bulk.bin");
+    let clients = [
+        ("--http1.1", format!("http://{plain}"), "1.1"),
+        ("--http2-prior-knowledge", format!("http://{plain}"), "2"),
+        ("--http1.1", format!("https://www.example.com:{}", tls.port()), "1.1"),
+        ("--http2", format!("https://www.example.com:{}", tls.port()), "2"),
+    ];
+    for (version, base, number) in &clients {
+        for (name, ..) in &upstreams {
+            let what = format!("{version} {base} to {name}");
+            let common = [version, "--resolve", resolved.as_str(), "--cacert", ca.as_str()];
+            let url = |path: &str| format!("{base}/{name}/{path}");
+            let small = curl_text(&[&common[..], &[&url("small"), "-w", " %{http_version}"]].concat());
+            assert_eq!(small, format!("small {number}"), "{what}");
+            assert!(
+                curl(&[&common[..], &[&url("bulk.bin")]].concat()).stdout == read(&bulk),
+                "{what}: the body differs"
+            );
+            let head = curl_text(&[&common[..], &["-I", &url("bulk.bin")]].concat()).to_lowercase();
+            assert!(head.contains(&format!("content-length: {BULK_BYTES}\r\n")), "{what}: {head}");
+            let file = format!("up/{number}-{name}");
+            let (from, to) = (bulk.display().to_string(), url(&file));
+            let status = curl_text(&[&common[..], &["-T", &from, &to, "-w", "%{http_code}"]].concat());
+            assert!(status == "201" || status == "204", "{what}: {status}");
+            assert!(read(&nginx.root().join(&file)) == read(&bulk), "{what}: the upload differs");
+        }
+    }
+    for (name, http1, http2) in [("plain1", 1, 0), ("plain2", 0, 1), ("tls1", 1, 0), ("tls2", 0, 1)] {
+        let count = |version| proxy.stat(&format!("cluster.{name}.upstream_cx_{version}_total"));
+        assert_eq!((count("http1").min(1), count("http2").min(1)), (http1, http2), "{name}");
+    }
+    assert!(proxy.stat("cluster.auto1.upstream_cx_http1_total") > 0);
+    assert_eq!(proxy.stat("cluster.auto1.upstream_cx_http2_total"), 0);
+    assert!(proxy.stat("cluster.auto2.upstream_cx_http2_total") > 0);
+    assert_eq!(proxy.stat("cluster.auto2.upstream_cx_http1_total"), 0);
 }
 
 fn wrk_and_nginx_meet_no_error_while_the_config_changes(driver: &str) {
