@@ -15,6 +15,8 @@ use crate::stats::ClusterStat;
 use crate::transport::Transport;
 
 const SLICES_AT_ONCE: usize = 16;
+/// How long a connection that nobody has used yet is kept when none are to be kept.
+const UNUSED_MS: u64 = 100;
 /// As large as a window can be.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
@@ -302,6 +304,12 @@ impl Driven {
         }
         if self.mux.is_leaving() {
             return true;
+        }
+        if self.cluster.draining() || self.endpoint.is_retired() {
+            // Whoever a fresh one was made for gets to use it.
+            let until_ms = self.idle_since_ms + if self.mux.requests.get() == 0 { UNUSED_MS } else { 0 };
+            timer.set(until_ms);
+            return now_ms >= until_ms;
         }
         let config = self.cluster.config();
         if self.mux.is_used_up(config.requests_per_connection_max) {
