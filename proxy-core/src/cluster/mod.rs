@@ -7,7 +7,7 @@ mod balance;
 mod connection;
 mod waiting;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -112,6 +112,11 @@ impl Cluster {
     pub(crate) fn retire(&self) {
         self.endpoints.borrow().iter().for_each(|endpoint| endpoint.retire());
         self.waiting.wake_all();
+    }
+
+    /// To look at for a moment, on the path of requests: the count of references belongs to all cores.
+    pub(crate) fn settings(&self) -> Ref<'_, Arc<snapshot::Cluster>> {
+        self.config.borrow()
     }
 
     pub(crate) fn config(&self) -> Arc<snapshot::Cluster> {

@@ -204,7 +204,7 @@ impl Exchange<'_> {
         let reusable = self.scratch.response.keep_alive
             && self.request_done
             && self.scratch.response.body != BodyLength::UntilClose
-            && cluster.config().proxy_protocol.is_none();
+            && cluster.settings().proxy_protocol.is_none();
         if reusable && !world.draining() {
             cluster.keep(connection);
         }
@@ -380,7 +380,7 @@ impl Exchange<'_> {
         let scratch = &mut *self.scratch;
         attempt.down_bytes += slice.len() as u64;
         scratch.response_input.add(slice);
-        let limits = head_limits(&connection.cluster.config().limits);
+        let limits = head_limits(&connection.cluster.settings().limits);
         let parsed = parse_response_resumed(
             scratch.response_input.bytes(),
             &limits,

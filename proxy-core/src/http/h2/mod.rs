@@ -21,8 +21,8 @@ use codecs::http::h2::{
 };
 use runtime::{Core, Received, Slice};
 
-use stream::Shared;
 pub(crate) use stream::{Failure, Inbound, Stream};
+use stream::{Queues, Shared};
 
 use crate::transport::Transport;
 
@@ -66,6 +66,7 @@ struct State {
     message: Box<Message>,
     #[expect(clippy::vec_box, reason = "given to streams as they are: moving a pointer, not a head")]
     spare: Vec<Box<Message>>,
+    queues: Vec<Queues>,
     /// By the codec's slot.
     streams: Vec<Option<Rc<Shared>>>,
     /// Streams that have something to send and no room, first come first served.
@@ -106,6 +107,7 @@ impl Mux {
                 out,
                 message: Box::default(),
                 spare: Vec::new(),
+                queues: Vec::new(),
                 streams: Vec::new(),
                 blocked: VecDeque::new(),
                 partial: Vec::new(),
@@ -309,7 +311,8 @@ impl Mux {
 
     /// A handle for a stream that the codec has begun.
     fn adopt(self: &Rc<Mux>, state: &mut State, id: StreamRef) -> Stream {
-        let shared = Rc::new(Shared::new(self.clone(), id));
+        let queues = state.queues.pop().unwrap_or_default();
+        let shared = Rc::new(Shared::new(self.clone(), id, queues));
         let slot = id.slot as usize;
         if state.streams.len() <= slot {
             state.streams.resize(slot + 1, None);

@@ -44,6 +44,8 @@ struct Connection {
     mux: Rc<Mux>,
     stats: Lane,
     requests: u64,
+    /// Requests that were just read: empty between turns, kept for its memory.
+    opened: Vec<Opened>,
     /// When the last stream ended.
     idle_since_ms: u64,
     /// A GOAWAY without a last stream was sent; the final one follows at this time.
@@ -66,6 +68,7 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
         mux,
         stats: stats.clone(),
         requests: 0,
+        opened: Vec::new(),
         idle_since_ms: core.now_ms(),
         final_at_ms: None,
         final_sent: false,
@@ -99,22 +102,21 @@ fn limits(http: &Http) -> Limits {
 impl Connection {
     fn poll(&mut self, context: &mut Context<'_>, timer: &runtime::Timer) -> Poll<End> {
         self.mux.attend(context);
-        let mut opened = Vec::new();
         let mut read_all = false;
         for _ in 0..SLICES_AT_ONCE {
-            match self.mux.receive(&mut opened) {
+            match self.mux.receive(&mut self.opened) {
                 Ok(true) => {}
                 Ok(false) => {
                     read_all = true;
                     break;
                 }
                 Err(error) => {
-                    self.start(opened);
+                    self.start();
                     return Poll::Ready(error.map_or(End::Gone, End::Broken));
                 }
             }
         }
-        self.start(opened);
+        self.start();
         self.count();
         self.mux.serve_blocked();
         if let Some(end) = self.check_time(timer) {
@@ -139,8 +141,8 @@ impl Connection {
     }
 
     /// Starts an exchange for each request.
-    fn start(&mut self, opened: Vec<Opened>) {
-        for Opened { stream, too_large } in opened {
+    fn start(&mut self) {
+        for Opened { stream, too_large } in self.opened.drain(..) {
             self.requests += 1;
             let (downstream, number) = (self.downstream.clone(), self.requests);
             let core = downstream.world.core.clone();

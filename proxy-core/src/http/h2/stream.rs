@@ -14,6 +14,9 @@ use super::{Mux, Pumped, SPARE_MAX, State};
 /// Frames that a stream sends before it is another's turn.
 const FRAMES_AT_ONCE: usize = 8;
 
+/// Queues that have room for more aren't kept for the next stream.
+const KEPT_ITEMS_MAX: usize = 32;
+
 /// What has arrived on a stream.
 pub(crate) enum Inbound {
     /// The head of a request, or the final one of a response.
@@ -51,6 +54,13 @@ pub(super) struct Shared {
     code: Cell<ErrorCode>,
 }
 
+/// Empty queues of a stream that has ended, for the next one.
+#[derive(Default)]
+pub(super) struct Queues {
+    items: VecDeque<Inbound>,
+    queued: VecDeque<Slice>,
+}
+
 #[derive(Default)]
 struct Inbox {
     items: VecDeque<Inbound>,
@@ -82,12 +92,12 @@ pub(super) enum Ending {
 }
 
 impl Shared {
-    pub(super) fn new(mux: Rc<Mux>, id: StreamRef) -> Shared {
+    pub(super) fn new(mux: Rc<Mux>, id: StreamRef, queues: Queues) -> Shared {
         Shared {
             mux,
             id,
-            inbox: RefCell::default(),
-            outbox: RefCell::default(),
+            inbox: RefCell::new(Inbox { items: queues.items, ..Inbox::default() }),
+            outbox: RefCell::new(Outbox { queued: queues.queued, ..Outbox::default() }),
             waker: RefCell::default(),
             code: Cell::new(ErrorCode::Cancel),
         }
@@ -340,8 +350,17 @@ impl Drop for Stream {
         let (mux, id) = (&self.0.mux, self.0.id);
         {
             let mut state = mux.state.borrow_mut();
-            let State { connection, out, streams, .. } = &mut *state;
-            let unread: usize = self.0.inbox.borrow_mut().items.drain(..).map(|item| item.len()).sum();
+            let State { connection, out, streams, queues, .. } = &mut *state;
+            let mut items = std::mem::take(&mut self.0.inbox.borrow_mut().items);
+            let unread: usize = items.drain(..).map(|item| item.len()).sum();
+            let mut outbox = self.0.outbox.borrow_mut();
+            let mut queued = std::mem::take(&mut outbox.queued);
+            outbox.queued_bytes = 0;
+            drop(outbox);
+            queued.clear();
+            if queues.len() < SPARE_MAX && items.capacity().max(queued.capacity()) <= KEPT_ITEMS_MAX {
+                queues.push(Queues { items, queued });
+            }
             connection.release(id, unread, out);
             connection.reset(id, self.0.code.get(), out);
             if let Some(place) = streams.get_mut(id.slot as usize)
