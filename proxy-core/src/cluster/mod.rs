@@ -7,7 +7,7 @@ mod balance;
 mod connection;
 mod waiting;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +40,7 @@ pub(crate) struct Cluster {
     connections: Cell<u32>,
     requests: Cell<u32>,
     waiting: Waiting,
+    draining: Cell<bool>,
 }
 
 pub(crate) struct Endpoint {
@@ -69,6 +70,7 @@ impl Cluster {
             connections: Cell::new(0),
             requests: Cell::new(0),
             waiting: Waiting::default(),
+            draining: Cell::default(),
         };
         cluster.take_endpoints(config);
         Rc::new(cluster)
@@ -119,8 +121,17 @@ impl Cluster {
         self.waiting.wake_all();
     }
 
+    /// To look at for a moment, on the path of requests: the count of references belongs to all cores.
+    pub(crate) fn settings(&self) -> Ref<'_, Arc<snapshot::Cluster>> {
+        self.config.borrow()
+    }
+
     pub(crate) fn config(&self) -> Arc<snapshot::Cluster> {
         self.config.borrow().clone()
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.get()
     }
 
     fn share(&self, bound: u32) -> u32 {
@@ -277,8 +288,9 @@ impl Cluster {
         }
     }
 
-    /// Closes every idle connection (the core drains).
+    /// The core drains: closes every idle connection, and from here on each as soon as it is.
     pub(crate) fn close_idle(&self) {
+        self.draining.set(true);
         while self.evict_idle() {}
         self.endpoints.borrow().iter().for_each(|endpoint| endpoint.http2.retire());
     }
@@ -291,6 +303,10 @@ impl Endpoint {
         for connection in self.idle.take() {
             connection.cluster.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
         }
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.get()
     }
 
     pub(crate) fn active(&self) -> u32 {

@@ -39,6 +39,8 @@ pub(super) struct Exchange<'a> {
     pub(super) request_done: bool,
     /// The protocol that the client wants the connection, or the stream, to become.
     pub(super) upgrade: Option<Box<[u8]>>,
+    /// Times that the request was sent again.
+    pub(super) repeats: u32,
     /// Something of a final response has been sent.
     pub(super) response_started: bool,
     pub(super) seen: Seen,
@@ -138,6 +140,7 @@ impl<'a> Exchange<'a> {
             keep_alive: false,
             request_done: false,
             upgrade: None,
+            repeats: 0,
             response_started: false,
             seen: Seen::default(),
         };

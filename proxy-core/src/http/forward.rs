@@ -42,6 +42,9 @@ struct Try<'r> {
     interims: u32,
 }
 
+/// Times that a request is sent again. Connections that were made together come to their ends together (an endpoint may
+/// count their requests), so one that was refused on the first may well be refused on the next.
+const REPEATS_MAX: u32 = 5;
 /// Interim heads before a final one; nobody sends more than a few.
 const INTERIM_HEADS_MAX: u32 = 100;
 
@@ -99,8 +102,9 @@ impl Exchange<'_> {
                 }
                 // The endpoint closed a kept connection just as the request went out: it hasn't seen the request, and
                 // this method may be sent twice anyway. Or it said that it hasn't processed the stream.
-                Err((fault, true)) if !again && fault == Fault::UpstreamClosed => {
+                Err((fault, true)) if self.repeats < REPEATS_MAX && fault == Fault::UpstreamClosed => {
                     again = true;
+                    self.repeats += 1;
                     cluster.stats.inc(ClusterStat::UpstreamRqRetry);
                     self.scratch.response_input.clear();
                     self.scratch.scanner = Default::default();
@@ -173,7 +177,9 @@ impl Exchange<'_> {
             return false;
         }
         match &attempt.upstream {
-            Upstream::Http1(connection) => connection.reused && self.scratch.request.method.is_idempotent(),
+            Upstream::Http1(connection) => {
+                self.repeats == 0 && connection.reused && self.scratch.request.method.is_idempotent()
+            }
             Upstream::Http2(call) => match call.stream.failure() {
                 Some(Failure::Refused) => true,
                 Some(Failure::Gone) => call.reused && self.scratch.request.method.is_idempotent(),
@@ -198,7 +204,7 @@ impl Exchange<'_> {
         let reusable = self.scratch.response.keep_alive
             && self.request_done
             && self.scratch.response.body != BodyLength::UntilClose
-            && cluster.config().proxy_protocol.is_none();
+            && cluster.settings().proxy_protocol.is_none();
         if reusable && !world.draining() {
             cluster.keep(connection);
         }
@@ -374,7 +380,7 @@ impl Exchange<'_> {
         let scratch = &mut *self.scratch;
         attempt.down_bytes += slice.len() as u64;
         scratch.response_input.add(slice);
-        let limits = head_limits(&connection.cluster.config().limits);
+        let limits = head_limits(&connection.cluster.settings().limits);
         let parsed = parse_response_resumed(
             scratch.response_input.bytes(),
             &limits,

@@ -3,6 +3,7 @@
 
 pub mod client;
 pub mod load;
+pub mod load_http2;
 pub mod origin;
 pub mod proxy;
 

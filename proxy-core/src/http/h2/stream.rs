@@ -14,6 +14,9 @@ use super::{IDLE_MAX, Mux, Pumped, SPARE_MAX, State};
 /// Frames that a stream sends before it is another's turn.
 const FRAMES_AT_ONCE: usize = 8;
 
+/// State with queues that have room for more isn't kept for the next stream.
+const KEPT_ITEMS_MAX: usize = 32;
+
 /// What has arrived on a stream.
 pub(crate) enum Inbound {
     /// The head of a request, or the final one of a response.
@@ -88,12 +91,19 @@ impl Shared {
         self.id.set(id);
         self.code.set(ErrorCode::Cancel);
         let mut inbox = self.inbox.borrow_mut();
-        inbox.items.clear();
         (inbox.ended, inbox.failed) = (false, None);
         let mut outbox = self.outbox.borrow_mut();
+        (outbox.ending, outbox.in_line, outbox.wake_below) = (Ending::Open, false, None);
+    }
+
+    /// Drops what is queued; how many items its queues have room for.
+    fn clear(&self) -> usize {
+        let (mut inbox, mut outbox) = (self.inbox.borrow_mut(), self.outbox.borrow_mut());
+        inbox.items.clear();
         outbox.queued.clear();
-        (outbox.queued_bytes, outbox.ending, outbox.wake_below) = (0, Ending::Open, None);
+        outbox.queued_bytes = 0;
         self.waker.take();
+        inbox.items.capacity().max(outbox.queued.capacity())
     }
 
     pub(super) fn id(&self) -> StreamRef {
@@ -356,7 +366,9 @@ impl Drop for Stream {
             {
                 *place = None;
             }
-            if Rc::strong_count(&self.shared) == 1 && state.idle.len() < IDLE_MAX {
+            // Dropped here: what is queued, and its buffers, must not wait for the next stream.
+            let room = self.shared.clear();
+            if Rc::strong_count(&self.shared) == 1 && room <= KEPT_ITEMS_MAX && state.idle.len() < IDLE_MAX {
                 state.idle.push(self.shared.clone());
             }
             mux.flush(&mut state);

@@ -15,6 +15,8 @@ use crate::stats::ClusterStat;
 use crate::transport::Transport;
 
 const SLICES_AT_ONCE: usize = 16;
+/// How long a connection that nobody has used yet is kept when none are to be kept.
+const UNUSED_MS: u64 = 100;
 /// As large as a window can be.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
@@ -54,7 +56,7 @@ impl Default for Pool {
 impl Pool {
     /// A connection with room for another stream.
     fn find(&self, cluster: &Cluster) -> Option<Rc<Mux>> {
-        let config = cluster.config();
+        let config = cluster.settings();
         let last = config.requests_per_connection_max;
         let mut connections = self.connections.borrow_mut();
         connections.retain(|mux| !mux.is_leaving() && !mux.is_used_up(last));
@@ -154,7 +156,7 @@ async fn establish(cluster: Rc<Cluster>, connecting: Connecting) {
     let endpoint = connecting.0.clone();
     let pool = &endpoint.http2;
     match cluster.connect(&endpoint, false).await {
-        Ok(connection) if connection.socket.is_http2(cluster.config().protocol) => drop(start(&cluster, connection)),
+        Ok(connection) if connection.socket.is_http2(cluster.settings().protocol) => drop(start(&cluster, connection)),
         Ok(connection) => {
             pool.http1.set(true);
             cluster.keep(connection);
@@ -169,7 +171,7 @@ async fn lease_http1(cluster: &Rc<Cluster>, endpoint: &Rc<Endpoint>) -> Result<L
         return Ok(Leased::Http1(connection));
     }
     let connection = cluster.connect(endpoint, true).await?;
-    if connection.reused || !connection.socket.is_http2(cluster.config().protocol) {
+    if connection.reused || !connection.socket.is_http2(cluster.settings().protocol) {
         return Ok(Leased::Http1(connection));
     }
     endpoint.http2.http1.set(false);
@@ -303,7 +305,13 @@ impl Driven {
         if self.mux.is_leaving() {
             return true;
         }
-        let config = self.cluster.config();
+        if self.cluster.draining() || self.endpoint.is_retired() {
+            // Whoever a fresh one was made for gets to use it.
+            let until_ms = self.idle_since_ms + if self.mux.requests.get() == 0 { UNUSED_MS } else { 0 };
+            timer.set(until_ms);
+            return now_ms >= until_ms;
+        }
+        let config = self.cluster.settings();
         if self.mux.is_used_up(config.requests_per_connection_max) {
             self.cluster.stats.inc(ClusterStat::UpstreamCxMaxRequests);
             return true;

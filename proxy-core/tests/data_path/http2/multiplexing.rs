@@ -172,15 +172,26 @@ fn a_go_away_moves_what_was_not_processed(driver: Driver) {
     eventually("the first connection is closed", || origin.open() == 1);
 }
 
-fn a_refused_stream_is_sent_again(driver: Driver) {
+fn a_refused_stream_is_sent_again_a_few_times(driver: Driver) {
     let origin = scripted(|raw| {
-        let stream = raw.request().expect("a request");
-        raw.send(reset(stream, REFUSED_STREAM));
+        for _ in 0..3 {
+            let stream = raw.request().expect("a request");
+            raw.send(reset(stream, REFUSED_STREAM));
+        }
     });
     let proxy = in_front_of(driver, origin.address, "", "");
     let h2 = H2::connect(proxy.web);
     assert_eq!(h2.ask(&Ask::new("POST", "/")).expect("an answer").status, 200);
-    assert_eq!(proxy.stat("cluster.app.upstream_rq_retry"), 1);
+    assert_eq!(proxy.stat("cluster.app.upstream_rq_retry"), 3);
+    let origin = scripted(|raw| {
+        while let Some(stream) = raw.request() {
+            raw.send(reset(stream, REFUSED_STREAM));
+        }
+    });
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let h2 = H2::connect(proxy.web);
+    assert_eq!(h2.ask(&Ask::new("POST", "/")).expect("an answer").status, 503, "not for ever");
+    assert!(proxy.stat("cluster.app.upstream_rq_retry") < 10);
 }
 
 fn a_stream_reset_for_another_reason_is_not_sent_again(driver: Driver) {
@@ -307,7 +318,7 @@ on_both_drivers!(
     an_endpoint_that_cannot_be_reached_fails_all_who_wait_at_once,
     a_slow_reader_stops_its_own_stream_only,
     a_go_away_moves_what_was_not_processed,
-    a_refused_stream_is_sent_again,
+    a_refused_stream_is_sent_again_a_few_times,
     a_stream_reset_for_another_reason_is_not_sent_again,
     endpoints_that_close_when_idle_cause_no_error,
     upstream_connections_end_when_idle_or_used_up,
