@@ -52,6 +52,9 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
     if let Some(name) = &forwarding.via {
         emit_via(out, head.version, name);
     }
+    if let Some(web) = &exchange.grpc.web {
+        emit::field(out, b"content-type", &web.upstream_content_type());
+    }
     add_edits(out, &route.request_headers);
     if head.body == BodyLength::Chunked && upgrade.is_none() {
         emit::transfer_encoding_chunked(out);
@@ -236,6 +239,11 @@ fn copy_edited(
     emit::fields_where(out, input, fields, fields_end, |field| !drop.contains(field.id) && !edited(field));
 }
 
+/// Whether a field of our own stays, beside the edits of a route.
+pub(super) fn is_kept(edits: Option<&HeaderEdits>, name: &str) -> bool {
+    edits.is_none_or(|edits| !edits.remove.iter().chain(edits.set.iter().map(|(set, _)| set)).any(|edit| edit == name))
+}
+
 pub(super) fn add_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
     for (name, value) in edits.set.iter().chain(&edits.add) {
         emit::field(out, name.as_bytes(), value.as_bytes());
@@ -268,6 +276,9 @@ pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool 
     let status = if head.tunnel { 101 } else { head.status };
     emit::status_line(out, status, if status == head.status { head.reason.of(input) } else { b"" });
     emit_response_fields(out, head, input, exchange.http, world, route, FieldSet::EMPTY);
+    if let Some(content_type) = exchange.grpc.content_type_down() {
+        emit::field(out, b"content-type", content_type);
+    }
     if head.tunnel {
         out.extend_from_slice(b"connection: Upgrade\r\n");
         let upgrade = head.upgrade.map(|upgrade| upgrade.of(input));
@@ -329,6 +340,9 @@ fn emit_stream_response(exchange: &mut Exchange<'_>, route: &Route) {
     let drop = if head.tunnel { FieldSet::of(&[FieldId::SecWebsocketAccept]) } else { FieldSet::EMPTY };
     scratch.out.clear();
     emit_response_fields(&mut scratch.out, head, input, exchange.http, world, route, drop);
+    if let Some(content_type) = exchange.grpc.content_type_down() {
+        emit::field(&mut scratch.out, b"content-type", content_type);
+    }
     let status = if head.tunnel { 200 } else { head.status };
     let ended = head.body.is_empty() && !head.tunnel;
     exchange.response_started = true;
