@@ -155,7 +155,8 @@ impl Exchange<'_> {
         }
         web.content_type_down = Some(web.content_type(content_type));
         for field in &mut response.fields {
-            field.hop_by_hop |= matches!(field.id, FieldId::ContentType | FieldId::ContentLength);
+            let is_length = field.id == FieldId::ContentLength && !response.body.is_empty();
+            field.hop_by_hop |= is_length || field.id == FieldId::ContentType;
         }
         // Trailers follow what there is of a body.
         if !response.body.is_empty() {

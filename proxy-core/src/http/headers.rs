@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use codecs::http::h1::emit;
-use codecs::http::{BodyLength, Field, FieldId, FieldSet, RequestHead, ResponseHead, Version};
+use codecs::http::{BodyLength, Field, FieldId, FieldSet, Method, RequestHead, ResponseHead, Version};
 use codecs::websocket;
 
 use super::client::Client;
@@ -294,6 +294,11 @@ pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool 
     } else {
         if chunked {
             emit::transfer_encoding_chunked(out);
+        }
+        // HTTP/2 may end a response with its head, without a length; HTTP/1 would wait for the connection's end.
+        let ends_here = head.version == Version::Http2 && head.body == BodyLength::None;
+        if ends_here && scratch.request.method != Method::Head && !matches!(head.status, 204 | 304) {
+            emit::content_length(out, 0);
         }
         emit_connection(out, exchange.keep_alive, old_client);
     }

@@ -6,6 +6,7 @@ mod harness;
 
 mod bodies;
 mod fields;
+mod grpc;
 mod messages;
 mod pools;
 mod proxy_protocol;
