@@ -139,6 +139,7 @@ impl Cluster {
     pub(crate) fn admit_retry(self: &Rc<Cluster>) -> Option<Retrying> {
         let bound = self.share(self.config.borrow().breaker.retries_max);
         if self.retries.get() >= bound {
+            self.stats.set(ClusterStat::CircuitBreakersDefaultRqRetryOpen, 1);
             return None;
         }
         self.retries.set(self.retries.get() + 1);
@@ -306,6 +307,7 @@ pub(crate) struct Retrying(Rc<Cluster>);
 impl Drop for Retrying {
     fn drop(&mut self) {
         self.0.retries.set(self.0.retries.get() - 1);
+        self.0.stats.set(ClusterStat::CircuitBreakersDefaultRqRetryOpen, 0);
     }
 }
 

@@ -309,7 +309,7 @@ impl<'a> Exchange<'a> {
 
     /// Waits until the client's windows have let all of the response out.
     async fn complete_stream(&mut self) -> Next {
-        self.deadlines.route = u64::MAX;
+        (self.deadlines.route, self.deadlines.attempt) = (u64::MAX, u64::MAX);
         self.touch();
         self.arm();
         let mut unsent = usize::MAX;

@@ -87,8 +87,8 @@ record! {
     }
 }
 
-fn check_retry(retry: &Retry, node: &Node, reader: &mut Reader<'_>) {
-    if retry.on.is_empty() && retry.on_statuses.is_empty() && retry.on_grpc.is_empty() {
+fn check_retry(_: &Retry, node: &Node, reader: &mut Reader<'_>) {
+    if ["on", "on_statuses", "on_grpc"].iter().all(|name| node.get(name).is_none()) {
         let error = Diagnostic::error(node.span, "this policy never tries again");
         reader.push(error.expected("something in `on`, `on_statuses` or `on_grpc`"));
     }

@@ -75,7 +75,7 @@ async fn serve_connection(stream: tokio::net::TcpStream, seen: Arc<Mutex<Vec<See
         };
         let seen = seen.clone();
         tokio::spawn(async move {
-            serve_call(request, respond, before, |put| put(&mut seen.lock().expect("calls")[number])).await
+            serve_call(request, respond, before, |put| put(&mut seen.lock().expect("calls")[number])).await;
         });
     }
 }
@@ -135,8 +135,8 @@ async fn serve_call(
         return respond.send_reset(Reason::REFUSED_STREAM);
     }
     let mut whole = Vec::new();
-    while kind != "Begin" && kind != "Hang" {
-        let Some(Ok(piece)) = body.data().await else { break };
+    let waits = !matches!(kind, "Begin" | "Hang");
+    while let Some(Ok(piece)) = if waits { body.data().await } else { None } {
         let _ = body.flow_control().release_capacity(piece.len());
         note(&|seen| seen.body.extend_from_slice(&piece));
         whole.extend_from_slice(&piece);
