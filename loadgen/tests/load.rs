@@ -197,7 +197,12 @@ fn the_table_says_the_same_in_words() {
 #[test]
 fn nonsense_is_refused_before_anything_is_sent() {
     for (arguments, reason) in [
-        (&["http", "https://localhost/"][..], "aren't supported"),
+        (&["http", "ftp://localhost/"][..], "aren't supported"),
+        (&["ws", "http://localhost/"], "aren't supported"),
+        (&["http", "http://localhost:1/", "--insecure"], "is for TLS"),
+        (&["http", "http://localhost:1/", "-m", "2"], "needs --h2"),
+        (&["http", "https://localhost:1/", "--ca", "/nonexistent"], "can't read"),
+        (&["origin", "--tls-cert", "/nonexistent", "--tls-key", "/nonexistent"], "can't read"),
         (&["http", "http://localhost:1/", "-d", "0s"], "no time for a request"),
         (&["http", "http://localhost:1/", "-H", "broken"], "is no header"),
         (&["http", "http://name.invalid/", "-n", "1"], "can't resolve"),

@@ -266,6 +266,13 @@ pub struct Cluster {
     pub stats: Arc<crate::stats::Block>,
 }
 
+impl Cluster {
+    /// Whether connections made for `other` are good for this cluster.
+    pub(crate) fn connects_like(&self, other: &Cluster) -> bool {
+        self.protocol == other.protocol
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Balance {
     RoundRobin,

@@ -58,6 +58,8 @@ static ALLOCATOR: Counting = Counting;
 const CONNECTIONS: usize = 8;
 const WARM_UP: usize = 200;
 const MEASURED: usize = 1_000;
+/// A stream has a task of its own, which takes a small allocation.
+const HTTP2_ALLOCATIONS_MAX: u64 = 1;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Answers each request with the same response; a request is what ends with an empty line.
@@ -101,8 +103,58 @@ fn ask(stream: &mut TcpStream, response_end: &[u8]) {
     assert!(response.starts_with(b"HTTP/1.1 200"));
 }
 
+/// An HTTP/2 connection on which each request is answered before the next is sent, frame by frame.
+struct Http2 {
+    stream: TcpStream,
+    next: u32,
+    received: Vec<u8>,
+}
+
+impl Http2 {
+    fn new(mut stream: TcpStream) -> Http2 {
+        stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\0\x04\x01\0\0\0\0")
+            .expect("written");
+        Http2 { stream, next: 1, received: Vec::with_capacity(1 << 16) }
+    }
+
+    fn ask(&mut self) {
+        // GET http://test/ with indexed fields, which end both the block and the stream.
+        let mut frame = b"\0\0\x09\x01\x05\0\0\0\0\x82\x86\x84\x41\x04test".to_vec();
+        frame[5..9].copy_from_slice(&self.next.to_be_bytes());
+        self.stream.write_all(&frame).expect("written");
+        while !self.ended() {
+            let mut piece = [0; 4096];
+            match self.stream.read(&mut piece) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                read => self.received.extend_from_slice(&piece[..read.expect("a response")]),
+            }
+        }
+        self.next += 2;
+    }
+
+    /// Takes what there is of whole frames; whether one of them ended the stream.
+    fn ended(&mut self) -> bool {
+        let mut ended = false;
+        while let [a, b, c, _, flags, _, w, x, y, ..] = self.received[..] {
+            let len = 9 + u32::from_be_bytes([0, a, b, c]) as usize;
+            if self.received.len() < len {
+                break;
+            }
+            ended |= u32::from_be_bytes([0, w, x, y]) == self.next & 0xff_ffff && flags & 1 != 0;
+            self.received.drain(..len);
+        }
+        ended
+    }
+}
+
 /// Allocations of the core over `MEASURED` requests, after a warm-up.
-fn allocations(driver: DriverChoice, process_log: &ProcessLog, response: &'static [u8], response_end: &[u8]) -> u64 {
+fn allocations(
+    driver: DriverChoice,
+    process_log: &ProcessLog,
+    response: &'static [u8],
+    response_end: Option<&[u8]>,
+) -> u64 {
     let free = || TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("an address");
     let listen = free();
     let text = format!(
@@ -136,9 +188,13 @@ fn allocations(driver: DriverChoice, process_log: &ProcessLog, response: &'stati
             stream
         })
         .collect();
+    let mut http2 = response_end.is_none().then(|| Http2::new(clients.remove(0)));
     let mut run = |requests: usize| {
         for at in 0..requests {
-            ask(&mut clients[at % CONNECTIONS], response_end);
+            match (&mut http2, response_end) {
+                (Some(http2), _) => http2.ask(),
+                (None, end) => ask(&mut clients[at % CONNECTIONS], end.unwrap_or_default()),
+            }
         }
     };
     run(WARM_UP);
@@ -165,8 +221,10 @@ fn a_keep_alive_request_allocates_nothing() {
             continue;
         }
         let counted = b"HTTP/1.1 200 OK\r\nserver: o\r\ncontent-length: 5\r\n\r\nhello";
-        assert_eq!(allocations(driver, &log, counted, b"hello"), 0, "{driver:?}, with a length");
+        assert_eq!(allocations(driver, &log, counted, Some(b"hello")), 0, "{driver:?}, with a length");
         let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
-        assert_eq!(allocations(driver, &log, chunked, b"0\r\n\r\n"), 0, "{driver:?}, in chunks");
+        assert_eq!(allocations(driver, &log, chunked, Some(b"0\r\n\r\n")), 0, "{driver:?}, in chunks");
+        let http2 = allocations(driver, &log, counted, None) / MEASURED as u64;
+        assert!(http2 <= HTTP2_ALLOCATIONS_MAX, "{driver:?}, HTTP/2: {http2} a request");
     }
 }

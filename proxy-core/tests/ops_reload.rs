@@ -15,6 +15,7 @@ use ops::{free_address, wait_until};
 on_both_drivers!(
     a_changed_route_counts_from_the_next_request_of_an_open_connection,
     an_untouched_cluster_keeps_its_connections,
+    a_cluster_that_changes_its_protocol_is_connected_to_anew,
     a_removed_listener_answers_what_it_has_accepted,
     a_request_that_began_before_its_cluster_was_removed_is_answered,
     endpoints_come_and_go,
@@ -122,6 +123,32 @@ fn an_untouched_cluster_keeps_its_connections(driver: &str) {
     assert_eq!(origin.connections(), 1, "the pool outlived three reloads");
     assert_eq!(proxy.stat("cluster.app.upstream_rq_total"), 5, "and so did the counters");
     assert_eq!(proxy.stat("cluster.app.upstream_cx_total"), 1);
+}
+
+/// The endpoint is a second listener of the same process, which speaks both versions.
+fn a_cluster_that_changes_its_protocol_is_connected_to_anew(driver: &str) {
+    let origin = Origin::start("origin");
+    let (listen, inner) = (free_address(), free_address());
+    let config = |protocol: &str| {
+        format!(
+            "listeners:\n  - {{ name: web, address: '{listen}', http: {{ routes: [{{ match: {{}}, cluster: inner }}] }} }}\n  \
+             - {{ name: inner, address: '{inner}', http: {{ routes: [{{ match: {{}}, cluster: app }}] }} }}\n\
+             clusters:\n  - {{ name: inner, protocol: {protocol}, endpoints: ['{inner}'] }}\n  \
+             - {{ name: app, endpoints: ['{}'] }}\n",
+            origin.address
+        )
+    };
+    let proxy = Proxy::start(driver, &config("http1"));
+    let mut client = Client::connect(listen).expect("connects");
+    for (protocol, http1, http2) in [("http1", 1, 0), ("http2", 1, 1), ("http1", 2, 1)] {
+        assert_eq!(proxy.reload(&config(protocol)).status, 200);
+        for _ in 0..3 {
+            assert_eq!(body(&mut client, "/"), "origin");
+        }
+        let count = |version| proxy.stat(&format!("cluster.inner.upstream_cx_{version}_total"));
+        assert_eq!((count("http1"), count("http2")), (http1, http2), "after {protocol}");
+    }
+    assert_eq!(origin.connections(), 1, "the other cluster's pool was left alone");
 }
 
 fn a_removed_listener_answers_what_it_has_accepted(driver: &str) {

@@ -2,6 +2,10 @@
 
 use std::io;
 
+use codecs::tls::{Cause, TlsError};
+
+use crate::transport::Fault;
+
 /// Kinds of failure, each counted by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -16,13 +20,15 @@ pub(crate) enum Failure {
     ClosedEarly,
     /// No complete response in time.
     Timeout,
-    /// What came is no valid HTTP/1 response.
+    /// What came is no valid response.
     BadResponse,
+    /// TLS: the handshake failed, or a record was none.
+    Tls,
     Other,
 }
 
 impl Failure {
-    pub(crate) const ALL: [Failure; 8] = [
+    pub(crate) const ALL: [Failure; 9] = [
         Failure::ConnectRefused,
         Failure::ConnectTimeout,
         Failure::ConnectOther,
@@ -30,6 +36,7 @@ impl Failure {
         Failure::ClosedEarly,
         Failure::Timeout,
         Failure::BadResponse,
+        Failure::Tls,
         Failure::Other,
     ];
 
@@ -43,13 +50,14 @@ impl Failure {
             Failure::ClosedEarly => "closed_early",
             Failure::Timeout => "timeout",
             Failure::BadResponse => "bad_response",
+            Failure::Tls => "tls",
             Failure::Other => "other",
         }
     }
 
     /// The connection was never made.
     pub(crate) fn is_of_connect(self) -> bool {
-        matches!(self, Failure::ConnectRefused | Failure::ConnectTimeout | Failure::ConnectOther)
+        matches!(self, Failure::ConnectRefused | Failure::ConnectTimeout | Failure::ConnectOther | Failure::Tls)
     }
 
     pub(crate) fn of_connect(error: &io::Error) -> Failure {
@@ -90,8 +98,22 @@ impl Failed {
         Failed::with(Failure::of_connect(error), error)
     }
 
-    pub(crate) fn connection(error: &io::Error) -> Failed {
-        Failed::with(Failure::of_connection(error), error)
+    pub(crate) fn connection(fault: &Fault) -> Failed {
+        match fault {
+            Fault::Io(error) => Failed::with(Failure::of_connection(error), error),
+            // The end of the connection without a word that it is one.
+            Fault::Tls(error) if error.cause == Cause::Truncated => Failure::ClosedEarly.into(),
+            Fault::Tls(error) => Failed::tls(error),
+        }
+    }
+
+    pub(crate) fn tls(error: &TlsError) -> Failed {
+        Failed { failure: Failure::Tls, detail: Some(error.to_string()) }
+    }
+
+    /// The server gave up a stream of HTTP/2.
+    pub(crate) fn stream_reset(code: codecs::http::h2::ErrorCode) -> Failed {
+        Failed { failure: Failure::Reset, detail: Some(format!("the stream, with {code:?}")) }
     }
 
     pub(crate) fn bad_response(reason: &impl ToString) -> Failed {

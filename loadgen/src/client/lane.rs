@@ -5,16 +5,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use codecs::http::h2::Message;
+use codecs::tls::ClientConfig;
 use runtime::counters::Page;
 use runtime::mailbox::Receiver;
 use runtime::{Core, Slice, Timer, yield_now};
 
-use super::connection;
 use super::failure::Failed;
+use super::job::Exchange;
 use super::plan::Plan;
 use super::response::Answer;
 use super::schedule::{Bounds, Pace, Schedule, Ticket};
 use super::tally::Tally;
+use super::{connection, h2, websocket};
+use crate::transport::Transport;
+use crate::ws;
 
 /// Without --spin requests start on the grid of the runtime's timers.
 const GRID_US: u64 = 1000;
@@ -57,8 +62,12 @@ pub(crate) struct Lane {
     pub(crate) core: Core,
     pub(crate) plan: Arc<Plan>,
     pub(crate) schedule: Schedule,
-    /// The request, held once for all connections.
+    /// The request (HTTP/2: its body; WebSocket: the message as a frame), held once for all connections.
     pub(crate) request: Slice,
+    /// TLS with sessions of this core's own.
+    pub(crate) tls: Option<ClientConfig>,
+    /// Where heads of HTTP/2 are decoded to; used up at once.
+    pub(crate) message: RefCell<Message>,
     tally: RefCell<Tally>,
     page: Arc<Page>,
     events: mpsc::Sender<Event>,
@@ -80,9 +89,15 @@ pub(crate) async fn run(
 ) {
     let share = plan.shares[core.id()];
     let bounds = Bounds { warmup_us: plan.warmup_us, duration_us: plan.duration_us, requests: share.requests };
+    let request = match plan.exchange.is_websocket() {
+        true => ws::message(&plan.message),
+        false => plan.request.clone(),
+    };
     let lane = Rc::new(Lane {
         schedule: Schedule::new(pace(&plan, core.id()), bounds, share.connections),
-        request: core.own(plan.request.clone().into_boxed_slice()),
+        request: core.own(request.into_boxed_slice()),
+        tls: plan.tls.as_ref().map(|(config, _)| config.for_core()),
+        message: RefCell::default(),
         tally: RefCell::new(Tally::new()),
         unready: Cell::new(share.connections),
         running: Cell::new(share.connections),
@@ -93,7 +108,11 @@ pub(crate) async fn run(
         events,
     });
     for index in 0..share.connections {
-        lane.core.spawn(connection::run(lane.clone(), index));
+        match lane.plan.exchange {
+            Exchange::Http1 => lane.core.spawn(connection::run(lane.clone(), index)),
+            Exchange::WebSocket => lane.core.spawn(websocket::run(lane.clone(), index)),
+            Exchange::Http2 | Exchange::Grpc | Exchange::WebSocketH2 => lane.core.spawn(h2::run(lane.clone(), index)),
+        }
     }
     while let Some(command) = commands.recv(&lane.core).await {
         match command {
@@ -134,8 +153,14 @@ impl Lane {
         }
     }
 
-    pub(crate) fn connected(&self) {
-        self.tally.borrow_mut().connects += 1;
+    pub(crate) fn connected(&self, transport: &Transport) {
+        let mut tally = self.tally.borrow_mut();
+        tally.connects += 1;
+        if let Some(negotiated) = transport.negotiated() {
+            tally.handshakes += 1;
+            tally.resumed += u64::from(negotiated.resumed);
+            tally.tls.get_or_insert((negotiated.version.as_str(), negotiated.cipher_suite));
+        }
     }
 
     pub(crate) fn started(&self, ticket: Ticket) {

@@ -1,18 +1,23 @@
-//! `loadgen http`: what happens in a run.
+//! `loadgen http`, `grpc` and `ws`: what happens in a run.
 //!
-//! The main thread works out a [`Plan`], starts the cores and waits. Each core opens its connections (`connection`), and
-//! when all are open on all cores their schedules begin: tickets say which request is due when (`schedule`). Answers (`response`) and
+//! A [`Job`] is what the command line asks for. The main thread works out a [`Plan`] of it, starts the cores and waits. Each
+//! core opens its connections (`connection` for HTTP/1, `h2`, `websocket`; `connect` is what they share), and when all are open on all cores their schedules begin: tickets say which request is due when (`schedule`). Answers (`response`) and
 //! failures (`failure`) go into the core's `tally`; when the last connection has nothing more to do, the core hands its
 //! tally over and ends. The main thread merges the tallies and reports.
 
+mod connect;
 mod connection;
 pub(crate) mod failure;
+mod h2;
+mod job;
 mod lane;
 mod plan;
-mod response;
+mod request;
+pub(crate) mod response;
 mod schedule;
 pub(crate) mod tally;
 mod target;
+mod websocket;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,10 +28,10 @@ use runtime::counters::Page;
 use runtime::mailbox::{self, Sender};
 use runtime::{Bell, DriverChoice, Options};
 
-use crate::cli::Http;
 use crate::report::progress::Progress;
 use crate::report::{self, Report};
 use crate::{cores, process};
+pub(crate) use job::Job;
 pub(crate) use lane::cell;
 use lane::{Command, Event, Outcome};
 use plan::Plan;
@@ -34,11 +39,11 @@ use tally::Tally;
 use target::Target;
 
 /// Runs the load and prints the result. The exit code is a failure when not one request succeeded.
-pub(crate) fn run(arguments: &Http) -> Result<ExitCode, String> {
-    let target = Target::parse(&arguments.url)?;
-    let places = arguments.cores.places();
-    let plan = Arc::new(Plan::new(arguments, &target, places.len())?);
-    let driver: DriverChoice = arguments.driver.into();
+pub(crate) fn run(job: &Job<'_>) -> Result<ExitCode, String> {
+    let target = Target::parse(job.url, job.exchange.schemes())?;
+    let places = job.load.cores.places();
+    let plan = Arc::new(Plan::new(job, &target, places.len())?);
+    let driver: DriverChoice = job.load.driver.into();
     let driver_name = cores::probe(driver)?;
     process::raise_files_max();
 
@@ -53,8 +58,8 @@ pub(crate) fn run(arguments: &Http) -> Result<ExitCode, String> {
     let mut cores = start(&plan, driver, &places, &page, &events)?;
     let merged = collect(&received, &mut cores, Progress::new(page, plan.duration_us.map(|us| us + plan.warmup_us)))?;
 
-    let report = Report::new(arguments, &target.authority, driver_name, plan.shares.len(), &merged);
-    report::print(arguments, &report, &merged.tally.latency_us)?;
+    let report = Report::new(job, &target.authority, driver_name, plan.shares.len(), &merged);
+    report::print(job.load, &report, &merged.tally.latency_us)?;
     Ok(if report.succeeded > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -3,28 +3,36 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use codecs::http::h1::emit;
-use codecs::http::{Method, is_field_name, is_field_value};
+use codecs::http::Method;
+use codecs::tls::ClientConfig;
 
+use super::job::{Exchange, Job};
+use super::request::{self, Head};
 use super::target::Target;
-use crate::cli::Http;
+use crate::tls;
 
 /// Duration of a run that is bounded by nothing else.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
-/// Largest request body: every core keeps a copy of it.
-const BODY_BYTES_MAX: u64 = 1 << 30;
 
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
+    pub(crate) exchange: Exchange,
     pub(crate) method: Method,
-    /// A whole request, ready to send.
+    /// TLS, and the name that the server has to prove.
+    pub(crate) tls: Option<(ClientConfig, String)>,
+    pub(crate) head: Head,
+    /// HTTP/1: a whole request, ready to send. HTTP/2: the body. WebSocket: the request to begin with.
     pub(crate) request: Vec<u8>,
+    /// WebSocket: the payload of a message.
+    pub(crate) message: Vec<u8>,
     /// `None`: as long as it takes to send the requests asked for.
     pub(crate) duration_us: Option<u64>,
     pub(crate) warmup_us: u64,
     pub(crate) timeout_us: u64,
     pub(crate) new_connections: bool,
     pub(crate) pipeline: u32,
+    /// Requests under way at once on a connection of HTTP/2.
+    pub(crate) streams: u32,
     /// Requests a second over all cores; `None` is the closed loop.
     pub(crate) rate: Option<f64>,
     pub(crate) spin: bool,
@@ -41,27 +49,53 @@ pub(crate) struct Share {
 }
 
 impl Plan {
-    pub(crate) fn new(arguments: &Http, target: &Target, cores: usize) -> Result<Plan, String> {
-        let duration = match (arguments.duration, arguments.requests) {
+    pub(crate) fn new(job: &Job<'_>, target: &Target, cores: usize) -> Result<Plan, String> {
+        let load = job.load;
+        let duration = match (load.duration, load.requests) {
             (None, None) => Some(DURATION_DEFAULT),
             (duration, _) => duration,
         };
-        if duration == Some(Duration::ZERO) || arguments.timeout.is_zero() {
+        if duration == Some(Duration::ZERO) || load.timeout.is_zero() {
             return Err("a duration or timeout of zero leaves no time for a request".into());
         }
+        let request = request::build(job, target)?;
         Ok(Plan {
+            tls: tls_to(job, target)?,
             address: target.resolve()?,
-            method: Method::of(arguments.method.as_bytes()),
-            request: request(arguments, target)?,
+            exchange: job.exchange,
+            method: Method::of(job.method.as_bytes()),
+            head: request.head,
+            request: request.bytes,
+            message: request.message,
             duration_us: duration.map(micros),
-            warmup_us: micros(arguments.warmup),
-            timeout_us: micros(arguments.timeout),
-            new_connections: arguments.new_connections,
-            pipeline: arguments.pipeline,
-            rate: arguments.rate,
-            spin: arguments.spin,
-            shares: shares(cores, arguments.connections as usize, arguments.requests),
+            warmup_us: micros(load.warmup),
+            timeout_us: micros(load.timeout),
+            new_connections: job.new_connections,
+            pipeline: job.pipeline,
+            streams: load.streams,
+            rate: load.rate,
+            spin: load.spin,
+            shares: shares(cores, load.connections as usize, load.requests),
         })
+    }
+}
+
+fn tls_to(job: &Job<'_>, target: &Target) -> Result<Option<(ClientConfig, String)>, String> {
+    let arguments = &job.load.tls;
+    if target.tls {
+        let name = arguments.sni.clone().unwrap_or_else(|| target.host.clone());
+        return Ok(Some((tls::client(arguments, job.exchange.alpn())?, name)));
+    }
+    let given = [
+        ("--insecure", arguments.insecure),
+        ("--ca", arguments.ca.is_some()),
+        ("--sni", arguments.sni.is_some()),
+        ("--tls-max", arguments.tls_max.is_some()),
+        ("--resume", arguments.resume),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => Err(format!("{name} is for TLS, which {}:// has none of", job.exchange.schemes()[0])),
+        None => Ok(None),
     }
 }
 
@@ -85,94 +119,9 @@ fn shares(cores: usize, connections: usize, requests: Option<u64>) -> Vec<Share>
     (0..cores).map(share).collect()
 }
 
-fn request(arguments: &Http, target: &Target) -> Result<Vec<u8>, String> {
-    let body = body(arguments)?;
-    let fields = arguments.headers.iter().map(|line| parse_field(line)).collect::<Result<Vec<_>, _>>()?;
-    let given = |name: &str| fields.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
-    if given("content-length") || given("transfer-encoding") {
-        return Err("the body's length is --body's or --body-bytes' business, not a header's".into());
-    }
-    let mut out = Vec::with_capacity(256 + body.as_ref().map_or(0, Vec::len));
-    emit::request_line(&mut out, arguments.method.as_bytes(), target.path.as_bytes());
-    if !given("host") {
-        emit::field(&mut out, b"host", target.authority.as_bytes());
-    }
-    if !given("user-agent") {
-        emit::field(&mut out, b"user-agent", concat!("loadgen/", env!("CARGO_PKG_VERSION")).as_bytes());
-    }
-    if !given("accept") {
-        emit::field(&mut out, b"accept", b"*/*");
-    }
-    if arguments.new_connections && !given("connection") {
-        emit::field(&mut out, b"connection", b"close");
-    }
-    for (name, value) in &fields {
-        emit::field(&mut out, name.as_bytes(), value.as_bytes());
-    }
-    if let Some(body) = &body {
-        emit::content_length(&mut out, body.len() as u64);
-    }
-    emit::end_of_head(&mut out);
-    out.extend_from_slice(body.as_deref().unwrap_or_default());
-    Ok(out)
-}
-
-fn parse_field(line: &str) -> Result<(&str, &str), String> {
-    let (name, value) = line.split_once(':').ok_or_else(|| format!("`{line}` is no header; expected `Name: value`"))?;
-    let value = value.trim();
-    if !is_field_name(name.as_bytes()) || !is_field_value(value.as_bytes()) {
-        return Err(format!("`{line}` is no header; expected `Name: value`"));
-    }
-    Ok((name, value))
-}
-
-fn body(arguments: &Http) -> Result<Option<Vec<u8>>, String> {
-    let too_large = |bytes: u64| match bytes > BODY_BYTES_MAX {
-        true => Err(format!("a body of {bytes} bytes is too large; at most {BODY_BYTES_MAX}")),
-        false => Ok(()),
-    };
-    if let Some(path) = &arguments.body {
-        let unreadable = |error| format!("can't read {}: {error}", path.display());
-        too_large(std::fs::metadata(path).map_err(unreadable)?.len())?;
-        let body = std::fs::read(path).map_err(unreadable)?;
-        too_large(body.len() as u64)?;
-        return Ok(Some(body));
-    }
-    arguments.body_bytes.map(|bytes| too_large(bytes).map(|()| vec![b'x'; bytes as usize])).transpose()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{Cli, Command};
-    use clap::Parser as _;
-
-    fn built(line: &str) -> Result<String, String> {
-        let Command::Http(arguments) = Cli::parse_from(line.split('|')).command else { panic!("not http") };
-        let target = Target::parse(&arguments.url).expect("a target");
-        request(&arguments, &target).map(|bytes| String::from_utf8(bytes).expect("text"))
-    }
-
-    #[test]
-    fn a_request_has_what_servers_need_and_fields_of_the_user_replace_defaults() {
-        let request = built("loadgen|http|http://h:1/p?q|-H|Host: other|-H|X-A:  b ").expect("a request");
-        let version = env!("CARGO_PKG_VERSION");
-        let fields = format!("user-agent: loadgen/{version}\r\naccept: */*\r\nHost: other\r\nX-A: b\r\n\r\n");
-        assert_eq!(request, format!("GET /p?q HTTP/1.1\r\n{fields}"));
-        let request =
-            built("loadgen|http|http://h:1|--method|POST|--body-bytes|3|--new-connections").expect("a request");
-        assert!(request.starts_with("POST / HTTP/1.1\r\nhost: h:1\r\n"), "{request}");
-        assert!(request.ends_with("connection: close\r\ncontent-length: 3\r\n\r\nxxx"), "{request}");
-    }
-
-    #[test]
-    fn fields_that_would_break_the_request_are_refused() {
-        for field in ["no colon", "a b: c", "a: b\r\nc: d", "Content-Length: 3", "transfer-encoding: chunked"] {
-            assert!(built(&format!("loadgen|http|http://h|-H|{field}")).is_err(), "{field}");
-        }
-        assert!(built("loadgen|http|http://h|--body|/nonexistent/file").is_err());
-        assert!(built("loadgen|http|http://h|--body-bytes|2G").is_err());
-    }
 
     #[test]
     fn shares_add_up_and_no_core_is_without_a_connection() {

@@ -14,7 +14,12 @@ pub(crate) struct Answer {
     /// Received for it, head and framing included.
     pub(crate) bytes: u64,
     pub(crate) body_bytes: u64,
+    /// `grpc-status` of a call; [`GRPC_STATUS_NONE`] if the server sent none that is valid.
+    pub(crate) grpc_status: Option<u8>,
 }
+
+/// In place of a `grpc-status` that is missing or no number of the specification.
+pub(crate) const GRPC_STATUS_NONE: u8 = 17;
 
 /// What a server may send around its bodies: more than a proxy should allow, as it is the server that is tested.
 fn limits() -> HeadLimits {
@@ -127,7 +132,13 @@ impl Reader {
 
     fn finish(&mut self) -> Answer {
         let keep_alive = self.head.keep_alive && !self.head.tunnel;
-        let answer = Answer { status: self.head.status, keep_alive, bytes: self.bytes, body_bytes: self.body_bytes };
+        let answer = Answer {
+            status: self.head.status,
+            keep_alive,
+            bytes: self.bytes,
+            body_bytes: self.body_bytes,
+            grpc_status: None,
+        };
         self.begin();
         answer
     }
@@ -138,7 +149,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, keep_alive: bool, bytes: usize, body_bytes: u64) -> Answer {
-        Answer { status, keep_alive, bytes: bytes as u64, body_bytes }
+        Answer { status, keep_alive, bytes: bytes as u64, body_bytes, grpc_status: None }
     }
 
     #[test]

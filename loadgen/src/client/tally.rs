@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::failure::{Failed, Failure};
-use super::response::Answer;
+use super::response::{Answer, GRPC_STATUS_NONE};
 use super::schedule::Ticket;
 
 /// Latencies are recorded in µs with this many significant digits.
@@ -17,6 +17,8 @@ pub(crate) struct Tally {
     pub(crate) latency_us: Histogram<u64>,
     /// Responses by hundreds of the status.
     pub(crate) statuses: [u64; 10],
+    /// Calls by `grpc-status`, those without one last.
+    pub(crate) grpc_statuses: [u64; GRPC_STATUS_NONE as usize + 1],
     pub(crate) failures: [u64; Failure::ALL.len()],
     /// The first failure of each kind in words, where there is more to say than its name.
     pub(crate) details: [Option<String>; Failure::ALL.len()],
@@ -30,6 +32,11 @@ pub(crate) struct Tally {
     pub(crate) unfinished: u64,
     /// Connections that were made, those before the run included.
     pub(crate) connects: u64,
+    /// TLS handshakes that were completed, and those of them that resumed a session.
+    pub(crate) handshakes: u64,
+    pub(crate) resumed: u64,
+    /// What the first handshake agreed on.
+    pub(crate) tls: Option<(&'static str, &'static str)>,
     /// When the last request ended, µs.
     pub(crate) last_us: u64,
 }
@@ -41,6 +48,7 @@ impl Tally {
         Tally {
             latency_us,
             statuses: [0; 10],
+            grpc_statuses: [0; GRPC_STATUS_NONE as usize + 1],
             failures: [0; Failure::ALL.len()],
             details: Default::default(),
             bytes: 0,
@@ -49,6 +57,9 @@ impl Tally {
             in_time_bytes: 0,
             unfinished: 0,
             connects: 0,
+            handshakes: 0,
+            resumed: 0,
+            tls: None,
             last_us: 0,
         }
     }
@@ -61,6 +72,9 @@ impl Tally {
         }
         self.latency_us.saturating_record(now_us - ticket.due_us);
         self.statuses[usize::from(answer.status / 100) % 10] += 1;
+        if let Some(status) = answer.grpc_status {
+            self.grpc_statuses[usize::from(status.min(GRPC_STATUS_NONE))] += 1;
+        }
         self.bytes += answer.bytes;
         self.body_bytes += answer.body_bytes;
         if now_us <= end_us {
@@ -92,6 +106,7 @@ impl Tally {
         let merged = self.latency_us.add(&other.latency_us);
         debug_assert!(merged.is_ok());
         add(&mut self.statuses, &other.statuses);
+        add(&mut self.grpc_statuses, &other.grpc_statuses);
         add(&mut self.failures, &other.failures);
         for (mine, theirs) in self.details.iter_mut().zip(&other.details) {
             if mine.is_none() {
@@ -104,11 +119,20 @@ impl Tally {
         self.in_time_bytes += other.in_time_bytes;
         self.unfinished += other.unfinished;
         self.connects += other.connects;
+        self.handshakes += other.handshakes;
+        self.resumed += other.resumed;
+        self.tls = self.tls.or(other.tls);
         self.last_us = self.last_us.max(other.last_us);
     }
 
     pub(crate) fn responses(&self) -> u64 {
         self.statuses.iter().sum()
+    }
+
+    /// Answers that say that the request was served: a status below 400, or for a call a `grpc-status` of 0.
+    pub(crate) fn succeeded(&self) -> u64 {
+        let calls: u64 = self.grpc_statuses.iter().sum();
+        if calls > 0 { self.grpc_statuses[0] } else { self.statuses[1] + self.statuses[2] + self.statuses[3] }
     }
 
     pub(crate) fn failed_total(&self) -> u64 {
@@ -127,7 +151,7 @@ mod tests {
     use super::*;
 
     const MEASURED: Ticket = Ticket { due_us: 1000, measured: true };
-    const ANSWER: Answer = Answer { status: 200, keep_alive: true, bytes: 150, body_bytes: 100 };
+    const ANSWER: Answer = Answer { status: 200, keep_alive: true, bytes: 150, body_bytes: 100, grpc_status: None };
 
     #[test]
     fn the_warm_up_leaves_no_trace() {

@@ -6,9 +6,10 @@ use std::time::Duration;
 /// A name with several addresses: how long each is tried before the run settles for one.
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// An `http` URL taken apart.
+/// A URL taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
+    pub(crate) tls: bool,
     /// Name or address, without the brackets of an IPv6 address.
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -19,14 +20,14 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(crate) fn parse(url: &str) -> Result<Target, String> {
-        let rest = match url.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-            Some((scheme, _)) => {
-                return Err(format!("`{scheme}` URLs aren't supported; expected http://host:port/path"));
-            }
-            None => url,
+    /// `schemes`: those that are allowed, without and with TLS; the first is meant when there is none.
+    pub(crate) fn parse(url: &str, schemes: [&str; 2]) -> Result<Target, String> {
+        let (scheme, rest) = url.split_once("://").unwrap_or((schemes[0], url));
+        let Some(tls) = schemes.iter().position(|known| scheme.eq_ignore_ascii_case(known)) else {
+            let [plain, tls] = schemes;
+            return Err(format!("`{scheme}` URLs aren't supported; expected {plain}:// or {tls}://host:port/path"));
         };
+        let tls = tls == 1;
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
         if authority.contains('@') {
@@ -38,7 +39,8 @@ impl Target {
             return Err(format!("`{path}` has characters that must be percent-encoded"));
         }
         let (host, port) = host_and_port(authority).ok_or_else(|| format!("`{authority}` is no host and port"))?;
-        Ok(Target { host: host.to_owned(), port, authority: authority.to_owned(), path })
+        let port = port.unwrap_or(if tls { 443 } else { 80 });
+        Ok(Target { tls, host: host.to_owned(), port, authority: authority.to_owned(), path })
     }
 
     /// The address to connect to. Of several, the first that accepts a connection; if none does, the first: the run then
@@ -56,7 +58,7 @@ impl Target {
     }
 }
 
-fn host_and_port(authority: &str) -> Option<(&str, u16)> {
+fn host_and_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']')?;
@@ -69,13 +71,18 @@ fn host_and_port(authority: &str) -> Option<(&str, u16)> {
         },
     };
     let valid = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte));
-    let port = port.map_or(Some(80), |port| port.parse().ok().filter(|port| *port > 0))?;
+    let port = match port {
+        Some(port) => Some(port.parse().ok().filter(|port| *port > 0)?),
+        None => None,
+    };
     valid.then_some((host, port))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HTTP: [&str; 2] = ["http", "https"];
 
     #[test]
     fn urls_are_taken_apart() {
@@ -84,9 +91,11 @@ mod tests {
             ("http://127.0.0.1:8080/a/b?c=d#e", "127.0.0.1", 8080, "127.0.0.1:8080", "/a/b?c=d"),
             ("HTTP://[::1]:81?x", "::1", 81, "[::1]:81", "/?x"),
             ("localhost:9000/x", "localhost", 9000, "localhost:9000", "/x"),
+            ("https://localhost", "localhost", 443, "localhost", "/"),
         ] {
-            let target = Target::parse(url).expect(url);
+            let target = Target::parse(url, HTTP).expect(url);
             assert_eq!((target.host.as_str(), target.port), (host, port), "{url}");
+            assert_eq!(target.tls, url.starts_with("https"));
             assert_eq!((target.authority.as_str(), target.path.as_str()), (authority, path), "{url}");
         }
     }
@@ -94,7 +103,7 @@ mod tests {
     #[test]
     fn what_cannot_be_requested_is_refused() {
         for url in [
-            "https://a",
+            "wss://a",
             "http://",
             "http://a:0",
             "http://a:x",
@@ -105,7 +114,7 @@ mod tests {
             "http://[nonsense]:80",
             "ftp://a",
         ] {
-            assert!(Target::parse(url).is_err(), "{url}");
+            assert!(Target::parse(url, HTTP).is_err(), "{url}");
         }
     }
 }

@@ -60,7 +60,7 @@ impl Settings {
             status: if u128::from(random) < self.error_below { self.error_status } else { self.status },
             body_bytes: self.body_bytes,
             delay_us: self.delay_us,
-            chunked: self.chunked && head.version == Version::Http11,
+            chunked: self.chunked && head.version != Version::Http10,
             keep_alive: head.keep_alive && !self.close,
             version: head.version,
             head_only: head.method == Method::Head,

@@ -1,10 +1,12 @@
-//! `loadgen origin`: an HTTP/1.1 server that costs little and does what it is told.
+//! `loadgen origin`: a server that costs little and does what it is told, over HTTP/1.1 and HTTP/2.
 //!
-//! `serve` reads requests of one connection and answers them in order; `answer` says with what (the command line's
+//! `connection` finds out what a client speaks; `serve` (HTTP/1.1) and `h2` read requests and answer them; `answer` says with what (the command line's
 //! settings, or the request's own `?bytes=N&delay_ms=N&status=N`); `stock` holds what doesn't change between requests,
 //! ready to send.
 
 mod answer;
+mod connection;
+mod h2;
 mod serve;
 mod stock;
 
@@ -13,9 +15,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::mpsc;
 
+use codecs::tls::ServerConfig;
 use runtime::{Bell, Core, DriverChoice, Options};
 
-use crate::{cli, cores, process};
+use crate::{cli, cores, process, tls};
 use answer::Settings;
 use serve::Origin;
 
@@ -28,9 +31,11 @@ enum Event {
     Interrupted,
 }
 
-/// Serves until SIGINT or SIGTERM. Prints `listening on http://ADDRESS` once it does.
+/// Serves until SIGINT or SIGTERM. Prints `listening on http://ADDRESS` (or `https`) once it does.
 pub(crate) fn run(arguments: &cli::Origin) -> Result<(), String> {
     let driver: DriverChoice = arguments.driver.into();
+    let tls = tls::server(arguments)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     cores::probe(driver)?;
     process::raise_files_max();
     let (events, received) = mpsc::channel();
@@ -43,7 +48,7 @@ pub(crate) fn run(arguments: &cli::Origin) -> Result<(), String> {
     let settings = Settings::new(arguments);
     let mut listen = arguments.listen;
     for (id, cpu) in arguments.cores.places().into_iter().enumerate() {
-        start(Options { id, driver, cpu, ..Options::default() }, listen, settings, &events)?;
+        start(Options { id, driver, cpu, ..Options::default() }, listen, settings, tls.clone(), &events)?;
         // One after the other: the first finds the port that the others share when 0 was asked for.
         match received.recv() {
             Ok(Event::Listening(address)) => listen = address,
@@ -51,7 +56,7 @@ pub(crate) fn run(arguments: &cli::Origin) -> Result<(), String> {
             Ok(Event::Interrupted) | Err(_) => return Ok(()),
         }
     }
-    let printed = writeln!(std::io::stdout(), "listening on http://{listen}");
+    let printed = writeln!(std::io::stdout(), "listening on {scheme}://{listen}");
     printed.map_err(|error| format!("can't print the address: {error}"))?;
     match received.recv() {
         Ok(Event::Broken(message)) => Err(message),
@@ -59,13 +64,19 @@ pub(crate) fn run(arguments: &cli::Origin) -> Result<(), String> {
     }
 }
 
-fn start(options: Options, listen: SocketAddr, settings: Settings, events: &mpsc::Sender<Event>) -> Result<(), String> {
+fn start(
+    options: Options,
+    listen: SocketAddr,
+    settings: Settings,
+    tls: Option<ServerConfig>,
+    events: &mpsc::Sender<Event>,
+) -> Result<(), String> {
     let bell = Bell::new().map_err(|error| format!("can't start a core: {error}"))?;
     let (listening, broken) = (events.clone(), events.clone());
     let started = cores::start(
         options,
         bell,
-        move |core| accept(core, listen, settings, listening),
+        move |core| accept(core, listen, settings, tls, listening),
         move |result| {
             if let Err(error) = result {
                 let _ = broken.send(Event::Broken(format!("a core failed: {error}")));
@@ -76,7 +87,13 @@ fn start(options: Options, listen: SocketAddr, settings: Settings, events: &mpsc
 }
 
 /// A core's main task.
-async fn accept(core: Core, listen: SocketAddr, settings: Settings, events: mpsc::Sender<Event>) {
+async fn accept(
+    core: Core,
+    listen: SocketAddr,
+    settings: Settings,
+    tls: Option<ServerConfig>,
+    events: mpsc::Sender<Event>,
+) {
     let listener = match core.listen(listen, BACKLOG) {
         Ok(listener) => listener,
         Err(error) => {
@@ -85,11 +102,11 @@ async fn accept(core: Core, listen: SocketAddr, settings: Settings, events: mpsc
         }
     };
     let _ = events.send(Event::Listening(listener.address()));
-    let origin = Rc::new(Origin::new(core.clone(), settings));
+    let origin = Rc::new(Origin::new(core.clone(), settings, tls.map(|config| config.for_core())));
     loop {
         // An error means that descriptors are short; accepting goes on by itself once they aren't.
         if let Ok(accepted) = listener.accept().await {
-            core.spawn(serve::serve(origin.clone(), core.adopt(accepted)));
+            core.spawn(connection::serve(origin.clone(), core.adopt(accepted)));
         }
     }
 }

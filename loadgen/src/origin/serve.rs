@@ -1,4 +1,4 @@
-//! One connection of the origin: requests in, answers out in the same order.
+//! One connection of HTTP/1.1: requests in, answers out in the same order.
 
 use std::cell::RefCell;
 use std::io;
@@ -7,23 +7,31 @@ use codecs::Status;
 use codecs::http::h1::{
     BodyDecoder, BodyPart, HeadScanner, RequestOptions, emit, parse_request, parse_request_resumed,
 };
-use codecs::http::{BodyLength, Error, HeadLimits, RequestHead, Version};
-use runtime::{Core, Received, Slice, Socket};
+use codecs::http::h2::Message;
+use codecs::http::{BodyLength, Error, FieldId, HeadLimits, RequestHead, Version};
+use codecs::tls::ServerConfig;
+use runtime::{Core, Slice};
 
 use super::answer::{Answer, Settings};
 use super::stock::{PIECE_BYTES, Stock};
+use crate::transport::{Input, Transport};
+use crate::ws;
 
 /// Bytes queued for a client above which nothing is added: a client that doesn't read is waited for.
-const QUEUED_BYTES_MAX: usize = 256 * 1024;
+pub(super) const QUEUED_BYTES_MAX: usize = 256 * 1024;
 
 /// What the connections of a core share.
 pub(super) struct Origin {
-    core: Core,
-    settings: Settings,
+    pub(super) core: Core,
+    pub(super) settings: Settings,
+    /// `None`: plain connections.
+    pub(super) tls: Option<ServerConfig>,
     limits: HeadLimits,
     /// Filled and used up within a call.
     head: RefCell<RequestHead>,
-    stock: RefCell<Stock>,
+    /// The same for HTTP/2.
+    pub(super) message: RefCell<Message>,
+    pub(super) stock: RefCell<Stock>,
 }
 
 /// What remains of a request once its bytes are gone.
@@ -31,10 +39,12 @@ struct Request {
     answer: Answer,
     body: BodyLength,
     expect_continue: bool,
+    /// The client wants a WebSocket: the answer to its key.
+    websocket: Option<[u8; 28]>,
 }
 
 impl Origin {
-    pub(super) fn new(core: Core, settings: Settings) -> Origin {
+    pub(super) fn new(core: Core, settings: Settings, tls: Option<ServerConfig>) -> Origin {
         let usual = Answer {
             status: settings.status,
             body_bytes: if matches!(settings.status, 204 | 304) { 0 } else { settings.body_bytes },
@@ -46,18 +56,32 @@ impl Origin {
         };
         let error = Answer { status: settings.error_status, ..usual };
         let stock = RefCell::new(Stock::new(&core, usual, error));
-        Origin { core, settings, limits: HeadLimits::default(), head: RefCell::default(), stock }
+        let (head, message) = (RefCell::default(), RefCell::default());
+        Origin { core, settings, tls, limits: HeadLimits::default(), head, message, stock }
+    }
+
+    /// What to answer a request with.
+    #[inline]
+    pub(super) fn answer(&self, input: &[u8], head: &RequestHead) -> Answer {
+        let random = if self.settings.has_errors() { self.core.random() } else { u64::MAX };
+        self.settings.answer(head, input, random)
     }
 
     fn request(&self, input: &[u8], head: &RequestHead) -> Request {
-        let random = if self.settings.has_errors() { self.core.random() } else { u64::MAX };
-        let answer = self.settings.answer(head, input, random);
-        Request { answer, body: head.body, expect_continue: head.expect_continue }
+        let websocket = head.upgrade.and_then(|upgrade| accept(upgrade.of(input), input, head));
+        let answer = self.answer(input, head);
+        Request { answer, body: head.body, expect_continue: head.expect_continue, websocket }
     }
 
-    fn unix_secs(&self) -> u64 {
+    pub(super) fn unix_secs(&self) -> u64 {
         self.core.unix_us() / 1_000_000
     }
+}
+
+#[cold]
+fn accept(upgrade: &[u8], input: &[u8], head: &RequestHead) -> Option<[u8; 28]> {
+    let key = head.field(FieldId::SecWebsocketKey)?;
+    upgrade.eq_ignore_ascii_case(b"websocket").then(|| ws::accept(key.value.of(input)))
 }
 
 /// How a connection ends before the client ends it.
@@ -75,11 +99,11 @@ impl From<io::Error> for Ending {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(origin: std::rc::Rc<Origin>, socket: Socket) {
-    let mut connection = Connection { origin: &origin, socket: &socket, carry: Vec::new() };
+pub(super) async fn serve(origin: std::rc::Rc<Origin>, transport: Transport) {
+    let mut connection = Connection { origin: &origin, transport: &transport, carry: Vec::new() };
     match connection.serve().await {
-        Ok(()) => socket.close_lingering(),
-        Err(Ending::Lost) => {}
+        Ok(()) => transport.close_lingering(),
+        Err(Ending::Lost) => transport.close(),
         Err(Ending::Bad(error)) => {
             let answer = Answer {
                 status: error.status(),
@@ -92,15 +116,15 @@ pub(super) async fn serve(origin: std::rc::Rc<Origin>, socket: Socket) {
             };
             let mut head = Vec::new();
             origin.stock.borrow_mut().head(&mut head, &answer, origin.unix_secs());
-            socket.send(&head);
-            socket.close_lingering();
+            transport.send(&head);
+            transport.close_lingering();
         }
     }
 }
 
 struct Connection<'a> {
     origin: &'a Origin,
-    socket: &'a Socket,
+    transport: &'a Transport,
     /// The beginning of a head that isn't complete.
     carry: Vec<u8>,
 }
@@ -108,6 +132,9 @@ struct Connection<'a> {
 impl Connection<'_> {
     async fn serve(&mut self) -> Result<(), Ending> {
         while let Some(request) = self.request().await? {
+            if let Some(accept) = request.websocket {
+                return self.echo(&accept).await;
+            }
             if !request.body.is_empty() {
                 self.discard_body(&request).await?;
             }
@@ -126,10 +153,10 @@ impl Connection<'_> {
     async fn request(&mut self) -> Result<Option<Request>, Ending> {
         let mut scanner = HeadScanner::default();
         loop {
-            let mut slice = match self.socket.recv().await {
-                Received::Data(slice) => slice,
-                Received::End if self.carry.is_empty() => return Ok(None),
-                Received::End | Received::Failed(_) => return Err(Ending::Lost),
+            let mut slice = match self.transport.recv().await {
+                Input::Data(slice) => slice,
+                Input::End if self.carry.is_empty() => return Ok(None),
+                Input::End | Input::Failed(_) => return Err(Ending::Lost),
             };
             let mut head = self.origin.head.borrow_mut();
             let (limits, options) = (&self.origin.limits, RequestOptions::default());
@@ -161,19 +188,19 @@ impl Connection<'_> {
     #[inline]
     fn put_back(&self, slice: Slice) {
         if !slice.is_empty() {
-            self.socket.unrecv(slice);
+            self.transport.unrecv(slice);
         }
     }
 
     async fn discard_body(&self, request: &Request) -> Result<(), Ending> {
-        if request.expect_continue && !self.socket.has_input() {
-            self.socket.send(b"HTTP/1.1 100 Continue\r\n\r\n");
+        if request.expect_continue && !self.transport.has_input() {
+            self.transport.send(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         let mut decoder = BodyDecoder::new(request.body, &self.origin.limits);
         loop {
-            let mut slice = match self.socket.recv().await {
-                Received::Data(slice) => slice,
-                Received::End | Received::Failed(_) => return Err(Ending::Lost),
+            let mut slice = match self.transport.recv().await {
+                Input::Data(slice) => slice,
+                Input::End | Input::Failed(_) => return Err(Ending::Lost),
             };
             loop {
                 let event = decoder.decode(&slice).map_err(Ending::Bad)?;
@@ -191,26 +218,45 @@ impl Connection<'_> {
 
     /// Waits at least `delay_us`; timers have a grid of 1 ms.
     async fn delay(&self, delay_us: u64) {
+        self.transport.flush();
         let core = &self.origin.core;
         let until_ms = (core.now_us() + delay_us).div_ceil(1000);
         core.sleep_ms(until_ms - core.now_ms()).await;
     }
 
+    /// Sends back the messages of a WebSocket.
+    async fn echo(&self, accept: &[u8]) -> Result<(), Ending> {
+        let mut out = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n".to_vec();
+        emit::field(&mut out, b"sec-websocket-accept", accept);
+        emit::end_of_head(&mut out);
+        let mut echo = ws::Echo::default();
+        loop {
+            self.transport.send(&out);
+            out.clear();
+            self.transport.drained(QUEUED_BYTES_MAX).await?;
+            let Input::Data(slice) = self.transport.recv().await else { return Ok(()) };
+            if echo.feed(&slice, &mut out).unwrap_or(true) {
+                self.transport.send(&out);
+                return Ok(());
+            }
+        }
+    }
+
     async fn respond(&self, answer: &Answer) -> Result<(), Ending> {
-        if self.socket.unsent_bytes() > QUEUED_BYTES_MAX {
-            self.socket.drained(QUEUED_BYTES_MAX).await?;
+        if self.transport.unsent_bytes() > QUEUED_BYTES_MAX {
+            self.transport.drained(QUEUED_BYTES_MAX).await?;
         }
         let answer = Answer { delay_us: 0, ..*answer };
         let unix_secs = self.origin.unix_secs();
         {
             let mut stock = self.origin.stock.borrow_mut();
             if let Some(whole) = stock.whole(&answer, unix_secs) {
-                self.socket.send(whole);
+                self.transport.send(whole);
                 return Ok(());
             }
             let mut head = Vec::with_capacity(256);
             stock.head(&mut head, &answer, unix_secs);
-            self.socket.send(&head);
+            self.transport.send(&head);
         }
         if !answer.head_only {
             self.send_body(&answer).await?;
@@ -224,23 +270,23 @@ impl Connection<'_> {
         let mut framing = Vec::new();
         let mut left = answer.body_bytes;
         while left > 0 {
-            self.socket.drained(QUEUED_BYTES_MAX).await?;
+            self.transport.drained(QUEUED_BYTES_MAX).await?;
             let n = left.min(PIECE_BYTES as u64) as usize;
             if answer.chunked {
                 framing.clear();
                 emit::chunk_head(&mut framing, n as u64);
-                self.socket.send(&framing);
+                self.transport.send(&framing);
             }
-            self.socket.send_slice(piece.slice(0..n));
+            self.transport.send_slice(piece.slice(0..n));
             if answer.chunked {
-                self.socket.send(b"\r\n");
+                self.transport.send(b"\r\n");
             }
             left -= n as u64;
         }
         if answer.chunked {
             framing.clear();
             emit::last_chunk(&mut framing, None);
-            self.socket.send(&framing);
+            self.transport.send(&framing);
         }
         Ok(())
     }

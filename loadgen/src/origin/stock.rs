@@ -53,6 +53,14 @@ impl Stock {
         [&self.usual, &self.error].into_iter().find(same).map(|whole| &*whole.bytes)
     }
 
+    /// The value of `date`.
+    pub(super) fn date(&mut self, unix_secs: u64) -> &[u8] {
+        if unix_secs != self.date_secs {
+            self.refresh(unix_secs);
+        }
+        &self.date
+    }
+
     /// Appends the head of any answer.
     pub(super) fn head(&mut self, out: &mut Vec<u8>, answer: &Answer, unix_secs: u64) {
         if unix_secs != self.date_secs {

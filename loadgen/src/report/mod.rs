@@ -10,9 +10,10 @@ use std::io::Write as _;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::cli::Http;
-use crate::client::Merged;
+use crate::cli::Load;
 use crate::client::failure::Failure;
+use crate::client::response::GRPC_STATUS_NONE;
+use crate::client::{Job, Merged};
 
 /// Percentiles that are reported.
 const PERCENTILES: [(&str, f64); 7] =
@@ -27,6 +28,10 @@ pub(crate) struct Report {
     pub(crate) driver: &'static str,
     pub(crate) cores: usize,
     pub(crate) connections: u32,
+    /// Requests under way at once on a connection.
+    pub(crate) streams: u32,
+    /// `http/1.1`, `h2`, `grpc`, `websocket`, `websocket over h2`.
+    pub(crate) protocol: &'static str,
     /// `closed` or `open`.
     pub(crate) mode: &'static str,
     /// Requests a second that were asked for (open loop).
@@ -38,7 +43,7 @@ pub(crate) struct Report {
     /// Requests that have ended: responses and failures.
     pub(crate) requests: u64,
     pub(crate) responses: u64,
-    /// Responses with a status below 400.
+    /// Responses with a status below 400; calls with a `grpc-status` of 0.
     pub(crate) succeeded: u64,
     /// Requests without a response.
     pub(crate) failed: u64,
@@ -53,13 +58,25 @@ pub(crate) struct Report {
     pub(crate) bytes_per_second: f64,
     /// Connections that were made.
     pub(crate) connects: u64,
+    /// `None`: not over TLS, or no handshake was completed.
+    pub(crate) tls: Option<Tls>,
     pub(crate) latency_ms: Option<Latency>,
     /// Responses by class.
     pub(crate) statuses: BTreeMap<String, u64>,
+    /// Calls by `grpc-status`; `none` for those without.
+    pub(crate) grpc_statuses: BTreeMap<String, u64>,
     /// Failures by kind, and responses with an error status by class; kinds that didn't occur are there with 0.
     pub(crate) errors: BTreeMap<String, u64>,
     /// The first error of a kind in words, where there is more to say than its name.
     pub(crate) error_details: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Tls {
+    pub(crate) version: &'static str,
+    pub(crate) cipher_suite: &'static str,
+    pub(crate) handshakes: u64,
+    pub(crate) resumed: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,8 +90,8 @@ pub(crate) struct Latency {
 }
 
 impl Report {
-    pub(crate) fn new(arguments: &Http, host: &str, driver: &'static str, cores: usize, merged: &Merged) -> Report {
-        let tally = &merged.tally;
+    pub(crate) fn new(job: &Job<'_>, host: &str, driver: &'static str, cores: usize, merged: &Merged) -> Report {
+        let (tally, load) = (&merged.tally, job.load);
         let seconds = merged.window_us as f64 / 1e6;
         let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
         let classes = || (1..=9).map(|class| (class, tally.statuses[class])).filter(|(_, count)| *count > 0);
@@ -82,23 +99,26 @@ impl Report {
             Failure::ALL.into_iter().map(|kind| (kind.name().to_owned(), tally.failures[kind as usize])).collect();
         errors.insert("status_4xx".into(), tally.statuses[4]);
         errors.insert("status_5xx".into(), tally.statuses[5]);
+        errors.insert("grpc_status".into(), tally.grpc_statuses[1..].iter().sum());
         let details = Failure::ALL.into_iter().filter_map(|kind| {
             let detail = tally.details[kind as usize].clone()?;
             Some((kind.name().to_owned(), detail))
         });
         Report {
-            url: arguments.url.clone(),
+            url: job.url.to_owned(),
             host: host.to_owned(),
             driver,
             cores,
-            connections: arguments.connections,
-            mode: if arguments.rate.is_some() { "open" } else { "closed" },
-            target_rate: arguments.rate,
+            connections: load.connections,
+            streams: if job.exchange.has_streams() { load.streams } else { job.pipeline },
+            protocol: job.exchange.name(),
+            mode: if load.rate.is_some() { "open" } else { "closed" },
+            target_rate: load.rate,
             interrupted: merged.interrupted,
             seconds,
             requests: tally.responses() + tally.failed_total(),
             responses: tally.responses(),
-            succeeded: tally.statuses[1] + tally.statuses[2] + tally.statuses[3],
+            succeeded: tally.succeeded(),
             failed: tally.failed_total(),
             unfinished: tally.unfinished,
             rate: per_second(tally.in_time),
@@ -106,12 +126,26 @@ impl Report {
             body_bytes: tally.body_bytes,
             bytes_per_second: per_second(tally.in_time_bytes),
             connects: tally.connects,
+            tls: tally.tls.map(|(version, cipher_suite)| Tls {
+                version,
+                cipher_suite,
+                handshakes: tally.handshakes,
+                resumed: tally.resumed,
+            }),
             latency_ms: Latency::of(&tally.latency_us),
             statuses: classes().map(|(class, count)| (format!("{class}xx"), count)).collect(),
+            grpc_statuses: grpc_statuses(&tally.grpc_statuses),
             errors,
             error_details: details.collect(),
         }
     }
+}
+
+/// Those that occurred.
+fn grpc_statuses(counts: &[u64]) -> BTreeMap<String, u64> {
+    let name = |status: usize| if status == usize::from(GRPC_STATUS_NONE) { "none".into() } else { status.to_string() };
+    let occurred = counts.iter().enumerate().filter(|(_, count)| **count > 0);
+    occurred.map(|(status, count)| (name(status), *count)).collect()
 }
 
 impl Latency {
@@ -130,8 +164,8 @@ impl Latency {
 }
 
 /// Prints the report as was asked for, and draws the plot.
-pub(crate) fn print(arguments: &Http, report: &Report, latency_us: &Histogram<u64>) -> Result<(), String> {
-    let text = match arguments.json {
+pub(crate) fn print(load: &Load, report: &Report, latency_us: &Histogram<u64>) -> Result<(), String> {
+    let text = match load.json {
         true => {
             serde_json::to_string_pretty(report).map_err(|error| format!("can't print the result: {error}"))? + "\n"
         }
@@ -139,7 +173,7 @@ pub(crate) fn print(arguments: &Http, report: &Report, latency_us: &Histogram<u6
     };
     let written = std::io::stdout().lock().write_all(text.as_bytes());
     written.map_err(|error| format!("can't print the result: {error}"))?;
-    if let Some(path) = &arguments.plot {
+    if let Some(path) = &load.plot {
         let svg = plot::svg(report, latency_us);
         std::fs::write(path, svg).map_err(|error| format!("can't write {}: {error}", path.display()))?;
     }

@@ -13,8 +13,17 @@ pub(super) fn table(report: &Report) -> String {
     let (bytes, per_second) = (show_bytes(report.bytes as f64), show_bytes(report.bytes_per_second));
     lines.push(row("Received", &format!("{bytes}, {per_second}/s")));
     lines.push(row("Connects", &show_count(report.connects)));
+    if let Some(tls) = &report.tls {
+        let (handshakes, resumed) = (show_count(tls.handshakes), show_count(tls.resumed));
+        let text = format!("{} {}, {handshakes} handshakes, {resumed} of them resumed", tls.version, tls.cipher_suite);
+        lines.push(row("TLS", &text));
+    }
     let statuses = report.statuses.iter().map(|(class, count)| format!("{class} {}", show_count(*count)));
     lines.push(row("Statuses", &list(statuses)));
+    if !report.grpc_statuses.is_empty() {
+        let statuses = report.grpc_statuses.iter().map(|(status, count)| format!("{status}: {}", show_count(*count)));
+        lines.push(row("gRPC", &list(statuses)));
+    }
     lines.extend(latency(report));
     lines.extend(errors(report));
     lines.join("\n") + "\n"
@@ -36,8 +45,13 @@ fn load(report: &Report) -> String {
     };
     let plural = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let connections = plural(u64::from(report.connections), "connection");
+    let connections = match (report.streams, report.protocol) {
+        (1, _) => connections,
+        (depth, "http/1.1") => format!("{connections}, {depth} requests at once on each"),
+        (streams, _) => format!("{connections} of {streams} streams"),
+    };
     let cores = plural(report.cores as u64, "core");
-    format!("{loop_kind}, {connections}, {cores}, {}, {:.2} s", report.driver, report.seconds)
+    format!("{}, {loop_kind}, {connections}, {cores}, {}, {:.2} s", report.protocol, report.driver, report.seconds)
 }
 
 fn requests(report: &Report) -> String {

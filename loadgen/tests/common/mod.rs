@@ -30,9 +30,13 @@ pub fn finish(mut child: Child) -> Output {
     child.wait_with_output().expect("output")
 }
 
-/// The result of a run with `--json`, and whether it exited with success.
+/// The result of `loadgen http` with `--json`, and whether it exited with success.
 pub fn load(url: &str, arguments: &[&str]) -> (Value, bool) {
-    let output = run(&[&["http", url, "--json"], arguments].concat());
+    load_by("http", url, arguments)
+}
+
+pub fn load_by(kind: &str, url: &str, arguments: &[&str]) -> (Value, bool) {
+    let output = run(&[&[kind, url, "--json"], arguments].concat());
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}{errors}"));
@@ -50,6 +54,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 /// `loadgen origin` on a free port.
 pub struct Origin {
     child: Child,
+    scheme: &'static str,
     pub address: SocketAddr,
 }
 
@@ -59,12 +64,23 @@ impl Origin {
         let mut child = command(&arguments).stdout(Stdio::piped()).spawn().expect("starts");
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("listening on http://").and_then(|text| text.parse().ok());
-        Origin { child, address: address.unwrap_or_else(|| panic!("no address in {line:?}")) }
+        let (scheme, rest) = line.trim().split_once("://").unwrap_or_else(|| panic!("no address in {line:?}"));
+        let scheme = if scheme == "listening on https" { "https" } else { "http" };
+        Origin { child, scheme, address: rest.parse().expect("an address") }
+    }
+
+    /// With a certificate for `localhost` and `127.0.0.1`.
+    pub fn start_tls(arguments: &[&str]) -> Origin {
+        let files = certificate();
+        Origin::start(&[&["--tls-cert", &files.certificate, "--tls-key", &files.key], arguments].concat())
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
+    }
+
+    pub fn websocket_url(&self, path: &str) -> String {
+        self.url(path).replacen("http", "ws", 1)
     }
 
     pub fn connect(&self) -> TcpStream {
@@ -80,6 +96,35 @@ impl Drop for Origin {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A certificate that signs itself, and its key.
+pub struct CertificateFiles {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// The same for all tests of a file.
+pub fn certificate() -> &'static CertificateFiles {
+    static FILES: std::sync::OnceLock<CertificateFiles> = std::sync::OnceLock::new();
+    FILES.get_or_init(|| {
+        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+        let path = |kind: &str| format!("{}/{}-{kind}.pem", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+        let files = CertificateFiles { certificate: path("certificate"), key: path("key") };
+        std::fs::write(&files.certificate, made.cert.pem()).expect("a file");
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).expect("a file");
+        files
+    })
+}
+
+/// Runs a program that others wrote and returns what it prints; it has to succeed.
+pub fn program(name: &str, arguments: &[&str]) -> String {
+    let output = Command::new(name).args(arguments).output().unwrap_or_else(|error| panic!("{name}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} {arguments:?}: {text}{errors}");
+    text
 }
 
 /// A server with a thread for each connection; it lives as long as the test process.

@@ -2,10 +2,12 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use super::{Cluster, Endpoint};
 use crate::fault::Fault;
+use crate::snapshot;
 use crate::stats::{ClusterStat, EndpointStat};
 use crate::transport::Transport;
 
@@ -18,6 +20,8 @@ pub(crate) struct Connection {
     /// It carried another exchange before this one.
     pub(crate) reused: bool,
     pub(super) idle_since_ms: u64,
+    /// The definition of the cluster that it was made by.
+    pub(super) made_for: Arc<snapshot::Cluster>,
     /// Microseconds that the handshake took.
     pub(crate) connect_us: u64,
     end: End,
@@ -77,6 +81,7 @@ impl Connection {
             requests: 0,
             reused: false,
             idle_since_ms: 0,
+            made_for: cluster.config(),
             connect_us,
             end,
         })

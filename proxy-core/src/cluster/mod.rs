@@ -75,7 +75,11 @@ impl Cluster {
 
     /// Takes over a new definition; endpoints that stay keep their pools.
     pub(crate) fn reconcile(&self, config: &Arc<snapshot::Cluster>) {
-        *self.config.borrow_mut() = config.clone();
+        let before = std::mem::replace(&mut *self.config.borrow_mut(), config.clone());
+        if !before.connects_like(config) {
+            // Connections that speak something else are no use any more.
+            self.close_idle();
+        }
         self.take_endpoints(config);
         self.waiting.wake_all();
     }
@@ -242,7 +246,7 @@ impl Cluster {
             self.stats.inc(ClusterStat::UpstreamCxMaxRequests);
         }
         let full = endpoint.idle.borrow().len() >= config.idle_connections_max as usize;
-        if used_up || full || endpoint.retired.get() {
+        if used_up || full || endpoint.retired.get() || !connection.made_for.connects_like(&config) {
             return;
         }
         connection.idle_since_ms = self.core.now_ms();

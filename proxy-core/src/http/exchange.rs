@@ -4,6 +4,7 @@
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 
 use codecs::Status;
@@ -92,15 +93,9 @@ pub(super) async fn run(downstream: &Downstream, timer: &Timer, first: Slice, nu
 }
 
 /// A request on a stream, whose head has come; `too_large` says that it is over a limit.
-pub(super) async fn run_stream(
-    downstream: &Downstream,
-    timer: &Timer,
-    stream: Stream,
-    too_large: Option<ErrorKind>,
-    number: u64,
-) {
-    let config = downstream.listener.config();
-    let Some(mut exchange) = Exchange::new(downstream, &config, timer, Client::Http2(stream)) else { return };
+pub(super) async fn run_stream(downstream: Rc<Downstream>, stream: Stream, too_large: Option<ErrorKind>, number: u64) {
+    let (config, timer) = (downstream.listener.config(), downstream.world.core.timer());
+    let Some(mut exchange) = Exchange::new(&downstream, &config, &timer, Client::Http2(stream)) else { return };
     exchange.take_head();
     let next = match too_large {
         None => exchange.answer(number).await,

@@ -137,7 +137,8 @@ impl Exchange<'_> {
             && let Some(timeout) = scratch.request.field(FieldId::GrpcTimeout)
             && let Some(timeout_ms) = timeout_ms(timeout.value.of(input))
         {
-            self.deadlines.route = self.began_us / 1_000 + timeout_ms;
+            // Rounded up: a client may be told at its deadline, not before.
+            self.deadlines.route = self.began_us.div_ceil(1_000) + timeout_ms;
         }
     }
 

@@ -137,8 +137,9 @@ impl Exchange<'_> {
     /// A connection to an endpoint: a kept one, or a fresh one from up to three endpoints.
     pub(super) async fn lease(&mut self, cluster: &Rc<Cluster>, fresh: bool) -> Result<Upstream, Fault> {
         let mut except = None;
-        let pooled = !fresh && cluster.config().proxy_protocol.is_none() && !self.is_plain_connect();
-        let is_http2 = cluster.config().protocol != Protocol::Http1 && !self.is_plain_connect();
+        let config = cluster.config();
+        let is_http2 = config.protocol != Protocol::Http1 && !self.is_plain_connect();
+        let pooled = !fresh && config.proxy_protocol.is_none() && !self.is_plain_connect();
         for attempt in 1.. {
             let endpoint = cluster.pick(except)?;
             self.seen.attempts += 1;

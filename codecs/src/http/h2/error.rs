@@ -4,9 +4,10 @@ use crate::{Fault, Scope};
 use core::fmt;
 
 /// An error code of RST_STREAM and GOAWAY (RFC 9113 section 7).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 #[repr(u32)]
 pub enum ErrorCode {
+    #[default]
     NoError = 0x0,
     ProtocolError = 0x1,
     InternalError = 0x2,

@@ -3,7 +3,7 @@
 use super::flow::{ReceiveWindow, SendWindow};
 
 /// Names a stream of a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub struct StreamRef {
     /// The stream's identifier; never used again.
     pub id: u32,

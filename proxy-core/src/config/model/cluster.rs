@@ -66,6 +66,12 @@ fn check_cluster(cluster: &Cluster, node: &Node, reader: &mut Reader<'_>) {
         let message = format!("`choices` has no effect with `balance: {}`", cluster.balance.name());
         reader.push(Diagnostic::warning(at("choices"), message).help("it belongs to `balance: least_request`"));
     }
+    if cluster.proxy_protocol.is_some() && cluster.protocol != UpstreamProtocol::Http1 {
+        let message = "`proxy_protocol` names one client, and HTTP/2 connections carry many clients' requests";
+        reader.push(
+            Diagnostic::error(at("proxy_protocol"), message).expected("`protocol: http1`, or no `proxy_protocol`"),
+        );
+    }
     let mut seen: std::collections::HashMap<&EndpointAddress, crate::config::Span> = std::collections::HashMap::new();
     for endpoint in cluster.endpoints.iter() {
         if let Some(first) = seen.insert(&endpoint.address, endpoint.span) {

@@ -33,7 +33,9 @@ const COPIED_BYTES_MAX: usize = 2 * 1024;
 /// Streams that are begun before the peer has said how many it takes (RFC 9113 6.5.2 advises no fewer than 100).
 const STREAMS_UNKNOWN_MAX: u32 = 100;
 /// Head buffers that are kept for the next streams.
-const SPARE_MAX: usize = 64;
+const SPARE_MAX: usize = 256;
+/// States of streams that are kept for the next.
+const IDLE_MAX: usize = 256;
 
 /// Whose connection it is.
 pub(crate) trait Carrier {
@@ -64,6 +66,7 @@ struct State {
     spare: Vec<Box<Message>>,
     /// By the codec's slot.
     streams: Vec<Option<Rc<Shared>>>,
+    idle: Vec<Rc<Shared>>,
     /// Streams that have something to send and no room, first come first served.
     blocked: VecDeque<Rc<Shared>>,
     /// The beginning of a frame whose rest hasn't arrived.
@@ -102,6 +105,7 @@ impl Mux {
                 message: Box::default(),
                 spare: Vec::new(),
                 streams: Vec::new(),
+                idle: Vec::new(),
                 blocked: VecDeque::new(),
                 partial: Vec::new(),
                 over: false,
@@ -303,14 +307,15 @@ impl Mux {
 
     /// A handle for a stream that the codec has begun.
     fn adopt(self: &Rc<Mux>, state: &mut State, id: StreamRef) -> Stream {
-        let shared = Rc::new(Shared::new(self.clone(), id));
+        let shared = state.idle.pop().unwrap_or_default();
+        shared.begin(id);
         let slot = id.slot as usize;
         if state.streams.len() <= slot {
             state.streams.resize(slot + 1, None);
         }
         state.streams[slot] = Some(shared.clone());
         self.live.set(self.live.get() + 1);
-        Stream::new(shared)
+        Stream::new(self.clone(), shared)
     }
 
     /// Sends what streams kept for want of room, a frame each in turn.

@@ -43,6 +43,8 @@ struct Connection {
     downstream: Rc<Downstream>,
     mux: Rc<Mux>,
     stats: Lane,
+    /// Requests that were read and not yet begun.
+    opened: Vec<Opened>,
     requests: u64,
     /// When the last stream ended.
     idle_since_ms: u64,
@@ -65,6 +67,7 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
         downstream: downstream.clone(),
         mux,
         stats: stats.clone(),
+        opened: Vec::new(),
         requests: 0,
         idle_since_ms: core.now_ms(),
         final_at_ms: None,
@@ -94,22 +97,21 @@ fn limits(http: &Http) -> Limits {
 impl Connection {
     fn poll(&mut self, context: &mut Context<'_>, timer: &runtime::Timer) -> Poll<End> {
         self.mux.attend(context);
-        let mut opened = Vec::new();
         let mut read_all = false;
         for _ in 0..SLICES_AT_ONCE {
-            match self.mux.receive(&mut opened) {
+            match self.mux.receive(&mut self.opened) {
                 Ok(true) => {}
                 Ok(false) => {
                     read_all = true;
                     break;
                 }
                 Err(error) => {
-                    self.start(opened);
+                    self.start();
                     return Poll::Ready(error.map_or(End::Gone, End::Broken));
                 }
             }
         }
-        self.start(opened);
+        self.start();
         self.count();
         self.mux.serve_blocked();
         if let Some(end) = self.check_time(timer) {
@@ -134,17 +136,12 @@ impl Connection {
     }
 
     /// Starts an exchange for each request.
-    fn start(&mut self, opened: Vec<Opened>) {
-        for Opened { stream, too_large } in opened {
+    fn start(&mut self) {
+        for Opened { stream, too_large } in self.opened.drain(..) {
             self.requests += 1;
-            let (downstream, number) = (self.downstream.clone(), self.requests);
-            let core = downstream.world.core.clone();
-            let waiting = core.clone();
-            core.spawn(async move {
-                let timer = waiting.timer();
-                let exchange = exchange::run_stream(&downstream, &timer, stream, too_large, number);
-                waiting.recycled(exchange).await;
-            });
+            let core = &self.downstream.world.core;
+            let exchange = exchange::run_stream(self.downstream.clone(), stream, too_large, self.requests);
+            core.spawn(core.recycled(exchange));
         }
     }
 

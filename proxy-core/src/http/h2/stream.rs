@@ -9,7 +9,7 @@ use codecs::http::h1::Trailers;
 use codecs::http::h2::{ErrorCode, Message, SendError, StreamRef, field_lines, text_lines};
 use runtime::Slice;
 
-use super::{Mux, Pumped, SPARE_MAX, State};
+use super::{IDLE_MAX, Mux, Pumped, SPARE_MAX, State};
 
 /// Frames that a stream sends before it is another's turn.
 const FRAMES_AT_ONCE: usize = 8;
@@ -39,9 +39,10 @@ pub(crate) enum Failure {
     Gone,
 }
 
+/// State of a stream between its exchange and its connection; used again for another stream.
+#[derive(Default)]
 pub(super) struct Shared {
-    mux: Rc<Mux>,
-    id: StreamRef,
+    id: Cell<StreamRef>,
     inbox: RefCell<Inbox>,
     outbox: RefCell<Outbox>,
     waker: RefCell<Option<Waker>>,
@@ -80,19 +81,21 @@ pub(super) enum Ending {
 }
 
 impl Shared {
-    pub(super) fn new(mux: Rc<Mux>, id: StreamRef) -> Shared {
-        Shared {
-            mux,
-            id,
-            inbox: RefCell::default(),
-            outbox: RefCell::default(),
-            waker: RefCell::default(),
-            code: Cell::new(ErrorCode::Cancel),
-        }
+    /// Begins anew for another stream.
+    pub(super) fn begin(&self, id: StreamRef) {
+        self.id.set(id);
+        self.code.set(ErrorCode::Cancel);
+        let mut inbox = self.inbox.borrow_mut();
+        inbox.items.clear();
+        (inbox.ended, inbox.failed) = (false, None);
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.queued.clear();
+        (outbox.queued_bytes, outbox.ending, outbox.wake_below) = (0, Ending::Open, None);
+        self.waker.take();
     }
 
     pub(super) fn id(&self) -> StreamRef {
-        self.id
+        self.id.get()
     }
 
     pub(super) fn put(&self, item: Inbound) {
@@ -182,20 +185,23 @@ impl Outbox {
     }
 }
 
-pub(crate) struct Stream(Rc<Shared>);
+pub(crate) struct Stream {
+    mux: Rc<Mux>,
+    shared: Rc<Shared>,
+}
 
 impl Stream {
-    pub(super) fn new(shared: Rc<Shared>) -> Stream {
-        Stream(shared)
+    pub(super) fn new(mux: Rc<Mux>, shared: Rc<Shared>) -> Stream {
+        Stream { mux, shared }
     }
 
     pub(super) fn shared(&self) -> &Shared {
-        &self.0
+        &self.shared
     }
 
     /// What has arrived next, if anything has. Taking data opens the windows for as much again.
     pub(crate) fn try_recv(&self) -> Option<Inbound> {
-        let mut inbox = self.0.inbox.borrow_mut();
+        let mut inbox = self.shared.inbox.borrow_mut();
         let item = inbox.items.pop_front();
         let (ended, failed) = (inbox.ended, inbox.failed);
         drop(inbox);
@@ -212,16 +218,16 @@ impl Stream {
     }
 
     fn release(&self, bytes: usize) {
-        let mux = &self.0.mux;
+        let mux = &self.mux;
         let mut state = mux.state.borrow_mut();
         let State { connection, out, .. } = &mut *state;
-        connection.release(self.0.id, bytes, out);
+        connection.release(self.shared.id(), bytes, out);
         mux.flush(&mut state);
     }
 
     /// Gives a head's memory back for the next one.
     pub(crate) fn recycle(&self, message: Box<Message>) {
-        let mut state = self.0.mux.state.borrow_mut();
+        let mut state = self.mux.state.borrow_mut();
         if state.spare.len() < SPARE_MAX {
             state.spare.push(message);
         }
@@ -229,14 +235,14 @@ impl Stream {
 
     /// How the stream failed, if it did.
     pub(crate) fn failure(&self) -> Option<Failure> {
-        let inbox = self.0.inbox.borrow();
+        let inbox = self.shared.inbox.borrow();
         inbox.failed
     }
 
     /// Registers the running task for whatever happens next on the stream, after sending what can be sent.
     pub(crate) fn watch(&self, context: &Context<'_>) {
         self.push();
-        let mut waker = self.0.waker.borrow_mut();
+        let mut waker = self.shared.waker.borrow_mut();
         if waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
             *waker = Some(context.waker().clone());
         }
@@ -244,10 +250,10 @@ impl Stream {
 
     /// Whether at most `below` bytes wait for windows; whoever is told to wait has to [`watch`](Stream::watch).
     pub(crate) fn poll_drained(&self, below: usize) -> Poll<()> {
-        if self.0.outbox.borrow().queued_bytes > below {
+        if self.shared.outbox.borrow().queued_bytes > below {
             self.push();
         }
-        let mut outbox = self.0.outbox.borrow_mut();
+        let mut outbox = self.shared.outbox.borrow_mut();
         let waits = outbox.queued_bytes > below;
         outbox.wake_below = waits.then_some(below);
         if waits { Poll::Pending } else { Poll::Ready(()) }
@@ -255,25 +261,26 @@ impl Stream {
 
     /// Bytes that wait for windows.
     pub(crate) fn unsent_bytes(&self) -> usize {
-        self.0.outbox.borrow().queued_bytes
+        self.shared.outbox.borrow().queued_bytes
     }
 
     /// Sends a response's head, interim or final: lines of fields as HTTP/1 has them.
     pub(crate) fn send_response(&self, status: u16, lines: &[u8], end_stream: bool) {
-        let mux = &self.0.mux;
+        let mux = &self.mux;
         let mut state = mux.state.borrow_mut();
         let State { connection, out, .. } = &mut *state;
         // A stream that is gone is noticed by whoever reads it.
-        let _: Result<(), SendError> = connection.send_response(self.0.id, status, text_lines(lines), end_stream, out);
+        let _: Result<(), SendError> =
+            connection.send_response(self.shared.id(), status, text_lines(lines), end_stream, out);
         if end_stream {
-            self.0.outbox.borrow_mut().ending = Ending::Ended;
+            self.shared.outbox.borrow_mut().ending = Ending::Ended;
         }
         mux.flush(&mut state);
     }
 
     /// Queues payload; it is sent at the latest when the task waits.
     pub(crate) fn send_slice(&self, slice: Slice) {
-        let mut outbox = self.0.outbox.borrow_mut();
+        let mut outbox = self.shared.outbox.borrow_mut();
         if slice.is_empty() || !matches!(outbox.ending, Ending::Open) {
             return;
         }
@@ -300,7 +307,7 @@ impl Stream {
 
     fn end_with(&self, ending: Ending) {
         {
-            let mut outbox = self.0.outbox.borrow_mut();
+            let mut outbox = self.shared.outbox.borrow_mut();
             if !matches!(outbox.ending, Ending::Open) {
                 return;
             }
@@ -311,31 +318,31 @@ impl Stream {
 
     /// Its end is sent, or stands behind what is queued.
     pub(crate) fn is_ending(&self) -> bool {
-        !matches!(self.0.outbox.borrow().ending, Ending::Open)
+        !matches!(self.shared.outbox.borrow().ending, Ending::Open)
     }
 
     /// All that was to be sent is on its way.
     pub(crate) fn is_finished(&self) -> bool {
-        matches!(self.0.outbox.borrow().ending, Ending::Ended)
+        matches!(self.shared.outbox.borrow().ending, Ending::Ended)
     }
 
     /// Sends what there is room for, and gets in line for the rest.
     fn push(&self) {
-        let mux = &self.0.mux;
+        let mux = &self.mux;
         {
-            let outbox = self.0.outbox.borrow();
+            let outbox = self.shared.outbox.borrow();
             if outbox.in_line || (outbox.queued.is_empty() && matches!(outbox.ending, Ending::Open | Ending::Ended)) {
                 return;
             }
         }
         let mut state = mux.state.borrow_mut();
         if state.over {
-            self.0.outbox.borrow_mut().drop_all();
+            self.shared.outbox.borrow_mut().drop_all();
             return;
         }
-        if mux.pump(&mut state, &self.0, FRAMES_AT_ONCE) != Pumped::All {
-            self.0.outbox.borrow_mut().in_line = true;
-            state.blocked.push_back(self.0.clone());
+        if mux.pump(&mut state, &self.shared, FRAMES_AT_ONCE) != Pumped::All {
+            self.shared.outbox.borrow_mut().in_line = true;
+            state.blocked.push_back(self.shared.clone());
             mux.wake_task();
         }
         mux.flush(&mut state);
@@ -343,23 +350,26 @@ impl Stream {
 
     /// What a reset says if the stream is dropped before its end; CANCEL if nothing else is said.
     pub(crate) fn give_up_with(&self, code: ErrorCode) {
-        self.0.code.set(code);
+        self.shared.code.set(code);
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let (mux, id) = (&self.0.mux, self.0.id);
+        let (mux, id) = (&self.mux, self.shared.id());
         {
             let mut state = mux.state.borrow_mut();
             let State { connection, out, streams, .. } = &mut *state;
-            let unread: usize = self.0.inbox.borrow_mut().items.drain(..).map(|item| item.len()).sum();
+            let unread: usize = self.shared.inbox.borrow_mut().items.drain(..).map(|item| item.len()).sum();
             connection.release(id, unread, out);
-            connection.reset(id, self.0.code.get(), out);
+            connection.reset(id, self.shared.code.get(), out);
             if let Some(place) = streams.get_mut(id.slot as usize)
-                && place.as_ref().is_some_and(|shared| shared.id == id)
+                && place.as_ref().is_some_and(|shared| shared.id() == id)
             {
                 *place = None;
+            }
+            if Rc::strong_count(&self.shared) == 1 && state.idle.len() < IDLE_MAX {
+                state.idle.push(self.shared.clone());
             }
             mux.flush(&mut state);
         }

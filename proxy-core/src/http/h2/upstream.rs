@@ -22,6 +22,8 @@ pub(crate) struct Pool {
     /// One is being made: who comes meanwhile waits for it instead of making another.
     connecting: Cell<bool>,
     waiters: RefCell<Vec<Waker>>,
+    /// What the endpoint chose last, where it may choose (ALPN): then nobody waits for somebody else's connection.
+    chose_http1: Cell<bool>,
     /// Times that something changed; who waits looks again when it differs.
     changes: Cell<u64>,
 }
@@ -67,15 +69,17 @@ pub(crate) async fn lease(cluster: &Rc<Cluster>, endpoint: &Rc<Endpoint>) -> Res
         if let Some(mux) = pool.find(streams_max) {
             return Ok(Leased::Http2(mux));
         }
-        if !pool.connecting.get() {
+        if !pool.connecting.get() || pool.chose_http1.get() {
             let connecting = Connecting::new(endpoint);
-            let connection = cluster.connect(endpoint, false).await;
-            drop(connecting);
-            let connection = connection?;
-            return Ok(match connection.socket.is_http2(cluster.config().protocol) {
+            let connection = cluster.connect(endpoint, false).await?;
+            let is_http2 = connection.socket.is_http2(cluster.config().protocol);
+            pool.chose_http1.set(!is_http2);
+            let leased = match is_http2 {
                 true => Leased::Http2(start(cluster, connection)),
                 false => Leased::Http1(connection),
-            });
+            };
+            drop(connecting);
+            return Ok(leased);
         }
         let seen = pool.changes.get();
         poll_fn(|context| match pool.changes.get() == seen {

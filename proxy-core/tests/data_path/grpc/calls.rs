@@ -122,7 +122,8 @@ fn a_call_ends_at_its_deadline(driver: Driver) {
     let proxy = in_front_of(driver, &server, "", "", "");
     let began = Instant::now();
     let late = call(proxy.web, "/t/Hang", &[("grpc-timeout", "150m")], &[b"x"], false);
-    assert!(began.elapsed() >= Duration::from_millis(150) && began.elapsed() < Duration::from_secs(5));
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(150) && took < Duration::from_secs(10), "{took:?}");
     assert_eq!((late.status, late.grpc_status(), late.message()), (200, Some("4"), "upstream request timeout"));
     assert_eq!(server.reset(), Reason::CANCEL);
     // The endpoint hears of it as it came.
