@@ -177,9 +177,7 @@ impl Exchange<'_> {
             down_bytes: 0,
             upstream,
         };
-        if attempt.retry.is_some() {
-            self.send_again(&mut attempt, forward);
-        }
+        self.send_again(&mut attempt, forward);
         let result = poll_fn(|context| self.poll_attempt(&mut attempt, forward, context)).await;
         cluster.stats.add(ClusterStat::UpstreamCxTxBytesTotal, attempt.up_bytes);
         if matches!(attempt.upstream, Upstream::Http1(_)) {
@@ -208,7 +206,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Where a route retries: begins a try with what was sent of the body before, which is nothing in the first.
+    /// Begins a try with what an earlier one sent of the body, be it only its end.
     fn send_again(&mut self, attempt: &mut Try<'_>, forward: &Forward) {
         if !self.sent_before().is_empty() {
             attempt.body_sent = true;
@@ -219,8 +217,10 @@ impl Exchange<'_> {
             if !self.scratch.request.body.is_empty() {
                 self.send_end_up(attempt);
             }
-            self.start_try_timeout(forward);
-            self.arm();
+            if attempt.retry.is_some() {
+                self.start_try_timeout(forward);
+                self.arm();
+            }
         }
     }
 

@@ -11,6 +11,7 @@ on_both_drivers!(
     nothing_is_tried_again_once_something_went_down,
     a_body_is_sent_again_up_to_a_bound,
     requests_of_every_kind_are_tried_again,
+    the_end_of_an_empty_body_is_sent_again,
     a_try_has_a_time_of_its_own,
     retries_are_bounded,
 );
@@ -108,6 +109,18 @@ fn requests_of_every_kind_are_tried_again(driver: Driver) {
     let answer = proxy.client().ask("POST / HTTP/1.1\r\nhost: a\r\nx-first: 1\r\ncontent-length: 3\r\n\r\nabc");
     assert_eq!((answer.status(), answer.text().as_str()), (503, "busy"));
     assert_eq!(origin.requests().iter().filter(|request| request.text() == "abc").count(), 5);
+}
+
+fn the_end_of_an_empty_body_is_sent_again(driver: Driver) {
+    let server = Server::start();
+    // Without a policy: the endpoint says that it did nothing.
+    let proxy = in_front_of(driver, &server, "", "", "");
+    for path in ["/t/Refuse/0/1", "/t/Refuse/1/1"] {
+        let outcome = call(proxy.web, path, &[], &[b""], false);
+        assert_eq!(outcome.status, 200);
+        assert!(!outcome.is_only_head, "{outcome:?}");
+    }
+    assert_eq!(server.seen().len(), 4);
 }
 
 fn a_try_has_a_time_of_its_own(driver: Driver) {
