@@ -18,6 +18,7 @@ mod reply;
 mod retry;
 mod route;
 mod scratch;
+mod tunnel;
 mod upstream;
 
 use std::future::poll_fn;
