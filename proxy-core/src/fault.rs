@@ -37,6 +37,10 @@ pub(crate) enum Fault {
     BadResponse(ErrorKind),
     /// The route's timeout.
     ResponseTimeout,
+    /// The timeout of one try.
+    TryTimeout,
+    /// The body of a gRPC-Web request isn't base64.
+    BadGrpcWeb,
     /// The response broke off after its head had been passed on.
     ResponseCutOff,
     /// The client went away.
@@ -105,6 +109,10 @@ impl Fault {
             Fault::ResponseTimeout => {
                 (504, Some(Flag::UpstreamRequestTimeout), "response_timeout", "upstream request timeout\n")
             }
+            Fault::TryTimeout => {
+                (504, Some(Flag::UpstreamRequestTimeout), "upstream_per_try_timeout", "upstream request timeout\n")
+            }
+            Fault::BadGrpcWeb => (400, Some(Flag::DownstreamProtocolError), "grpc_web_not_base64", "bad request\n"),
             Fault::ResponseCutOff => (
                 502,
                 Some(Flag::UpstreamConnectionTermination),

@@ -114,6 +114,8 @@ pub struct Http {
     /// Requests on one downstream connection, then it is closed; 0 = unlimited.
     pub requests_per_connection_max: u64,
     pub http2: Http2,
+    /// Translate gRPC-Web.
+    pub grpc_web: bool,
     pub forwarding: Forwarding,
     /// Accept HTTP/1.0 requests.
     pub http10: bool,
@@ -245,6 +247,32 @@ pub struct Forward {
     pub prefix_rewrite: Option<String>,
     /// Replaces Host.
     pub host_rewrite: Option<String>,
+    pub retry: Option<Retry>,
+}
+
+/// When a request that failed is sent again.
+pub struct Retry {
+    pub on: RetryOn,
+    /// Statuses of responses.
+    pub statuses: Vec<u16>,
+    /// Statuses of gRPC; a bit each.
+    pub call_statuses: u32,
+    /// Tries beside the first.
+    pub attempts: u32,
+    /// From the end of the request to the first of the response that is passed on, each try; 0 = off.
+    pub per_try_timeout_ms: u64,
+    /// A request with a longer body is sent once only.
+    pub buffer_bytes_max: u32,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent of each other, as in the file")]
+pub struct RetryOn {
+    pub connect_failure: bool,
+    pub refused_stream: bool,
+    pub reset: bool,
+    pub gateway_error: bool,
+    pub server_error: bool,
 }
 
 pub struct Redirect {
@@ -334,6 +362,7 @@ pub struct Breaker {
     pub connections_max: u32,
     pub pending_max: u32,
     pub requests_max: u32,
+    pub retries_max: u32,
 }
 
 pub struct Endpoint {

@@ -188,7 +188,7 @@ fn clusters_and_listeners_tell_their_addresses() {
         format!("app::{endpoint}::rq_total::3"),
         format!("app::{endpoint}::cx_active::1"),
         format!("app::{endpoint}::health_flags::healthy"),
-        "app::default_priority::max_connections::1024".to_owned(),
+        "app::default_priority::max_connections::10000".to_owned(),
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }

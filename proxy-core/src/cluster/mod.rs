@@ -39,6 +39,7 @@ pub(crate) struct Cluster {
     /// Open connections, idle ones too.
     connections: Cell<u32>,
     requests: Cell<u32>,
+    retries: Cell<u32>,
     waiting: Waiting,
     draining: Cell<bool>,
 }
@@ -69,6 +70,7 @@ impl Cluster {
             balance: RefCell::new(balance::State::new(core.random())),
             connections: Cell::new(0),
             requests: Cell::new(0),
+            retries: Cell::new(0),
             waiting: Waiting::default(),
             draining: Cell::default(),
         };
@@ -149,6 +151,17 @@ impl Cluster {
         self.requests.set(self.requests.get() + 1);
         self.stats.gauge_inc(ClusterStat::UpstreamRqActive);
         Ok(Admitted(self.clone()))
+    }
+
+    /// Admits one retry: the guard counts it until dropped. `None` at the bound.
+    pub(crate) fn admit_retry(self: &Rc<Cluster>) -> Option<Retrying> {
+        let bound = self.share(self.config.borrow().breaker.retries_max);
+        if self.retries.get() >= bound {
+            self.stats.set(ClusterStat::CircuitBreakersDefaultRqRetryOpen, 1);
+            return None;
+        }
+        self.retries.set(self.retries.get() + 1);
+        Some(Retrying(self.clone()))
     }
 
     /// An endpoint by the cluster's policy, another than `except` if there is a choice.
@@ -319,6 +332,16 @@ impl Endpoint {
 
     pub(crate) fn end(&self) {
         self.active.set(self.active.get().saturating_sub(1));
+    }
+}
+
+/// A retry under way.
+pub(crate) struct Retrying(Rc<Cluster>);
+
+impl Drop for Retrying {
+    fn drop(&mut self) {
+        self.0.retries.set(self.0.retries.get() - 1);
+        self.0.stats.set(ClusterStat::CircuitBreakersDefaultRqRetryOpen, 0);
     }
 }
 

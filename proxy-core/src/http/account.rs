@@ -21,6 +21,9 @@ impl Exchange<'_> {
         if begun {
             stats.gauge_dec(HttpStat::DownstreamRqActive);
         }
+        if self.grpc.is_call && begun {
+            self.count_call();
+        }
         if self.seen.status > 0 {
             stats.inc(HttpStat::DownstreamRqCompleted);
             stats.status(self.seen.status);
@@ -49,6 +52,7 @@ impl Exchange<'_> {
             Version::Http2 => Protocol::Http2,
         });
         record.status = seen.status;
+        record.grpc_status = self.grpc.status;
         record.status_details = seen.details;
         record.flags = seen.flags;
         record.bytes_received = seen.request_body_bytes;

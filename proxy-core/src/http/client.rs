@@ -96,12 +96,25 @@ impl Exchange<'_> {
             Some(message) => Some(message.trailers()),
             None => scratch.response_body.trailers(),
         };
+        let (trailers, frame) = match self.grpc.web.as_ref().and_then(|web| web.end_of_response(trailers)) {
+            Some(frame) => (None, Some(self.downstream.world.core.own(frame.into_boxed_slice()))),
+            None => (trailers, None),
+        };
         match &self.client {
             Client::Http1 => {
                 let socket = &self.downstream.socket;
+                if let Some(frame) = frame {
+                    self.seen.sent_bytes += body::send_payload(socket, frame, chunked, &mut scratch.out);
+                }
                 self.seen.sent_bytes += body::send_end(socket, trailers, chunked, &mut scratch.out);
             }
-            Client::Http2(stream) => stream.finish(trailers.filter(|trailers| !trailers.fields.is_empty())),
+            Client::Http2(stream) => {
+                if let Some(frame) = frame {
+                    self.seen.sent_bytes += frame.len() as u64;
+                    stream.send_slice(frame);
+                }
+                stream.finish(trailers.filter(|trailers| !trailers.fields.is_empty()));
+            }
         }
     }
 }

@@ -15,7 +15,9 @@ use runtime::{Received, Slice, Timer};
 
 use super::body::Http1Body;
 use super::client::Client;
+use super::grpc::Grpc;
 use super::h2::{Inbound, Stream};
+use super::retry::Tries;
 use super::{Next, Scratch, route};
 use crate::fault::Fault;
 use crate::listener::{Config, Downstream};
@@ -43,6 +45,8 @@ pub(super) struct Exchange<'a> {
     pub(super) repeats: u32,
     /// Something of a final response has been sent.
     pub(super) response_started: bool,
+    pub(super) grpc: Grpc,
+    pub(super) tries: Tries,
     pub(super) seen: Seen,
 }
 
@@ -52,6 +56,8 @@ pub(super) struct Deadlines {
     request: u64,
     /// End of the response.
     pub(super) route: u64,
+    /// The same of one try, where a route retries.
+    pub(super) attempt: u64,
     idle_ms: u64,
     pub(super) active: u64,
 }
@@ -134,6 +140,7 @@ impl<'a> Exchange<'a> {
             deadlines: Deadlines {
                 request: if http.request_timeout_ms > 0 { now_ms + http.request_timeout_ms } else { u64::MAX },
                 route: u64::MAX,
+                attempt: u64::MAX,
                 idle_ms: http.stream_idle_timeout_ms,
                 active: now_ms,
             },
@@ -142,6 +149,8 @@ impl<'a> Exchange<'a> {
             upgrade: None,
             repeats: 0,
             response_started: false,
+            grpc: Grpc::default(),
+            tries: Tries::default(),
             seen: Seen::default(),
         };
         exchange.seen.timing.mark(Point::RequestBegin, exchange.began_us);
@@ -246,6 +255,7 @@ impl<'a> Exchange<'a> {
             Client::Http2(_) => HttpStat::DownstreamRqHttp2Total,
         });
         stats.gauge_inc(HttpStat::DownstreamRqActive);
+        self.begin_call();
         let scratch = &mut *self.scratch;
         let body = scratch.request.body;
         self.request_done = body.is_empty();
@@ -306,7 +316,7 @@ impl<'a> Exchange<'a> {
         if self.stream().is_some_and(|stream| !stream.is_ending()) {
             return if self.client_failed() { Next::Gone } else { Next::Reset };
         }
-        self.deadlines.route = u64::MAX;
+        (self.deadlines.route, self.deadlines.attempt) = (u64::MAX, u64::MAX);
         self.touch();
         self.arm();
         let mut unsent = usize::MAX;
@@ -344,6 +354,7 @@ impl<'a> Exchange<'a> {
         self.count_fault(fault);
         match fault {
             Fault::ClientGone => return Next::Gone,
+            _ if self.response_started && self.end_call(&outcome, fault) => {}
             _ if self.response_started => {
                 self.config.serve_stats.inc(HttpStat::RqResetAfterDownstreamResponseStarted);
                 return Next::Reset;
@@ -353,6 +364,7 @@ impl<'a> Exchange<'a> {
             | Fault::HeaderTimeout
             | Fault::RequestTimeout
             | Fault::RequestIdle
+            | Fault::BadGrpcWeb
             | Fault::Drained => {
                 self.keep_alive = false;
                 self.reply_fault(&outcome, fault);
@@ -379,7 +391,7 @@ impl<'a> Exchange<'a> {
         let deadlines = &self.deadlines;
         let idle = if deadlines.idle_ms > 0 { deadlines.active + deadlines.idle_ms } else { u64::MAX };
         let request = if self.request_done { u64::MAX } else { deadlines.request };
-        let next = deadlines.route.min(request).min(idle);
+        let next = deadlines.route.min(deadlines.attempt).min(request).min(idle);
         match next {
             u64::MAX => self.timer.clear(),
             next => self.timer.set(next),
@@ -406,6 +418,9 @@ impl<'a> Exchange<'a> {
         let (now, deadlines) = (self.downstream.world.core.now_ms(), &self.deadlines);
         if now >= deadlines.route {
             return Some(Fault::ResponseTimeout);
+        }
+        if now >= deadlines.attempt {
+            return Some(Fault::TryTimeout);
         }
         if !self.request_done && now >= deadlines.request {
             return Some(Fault::RequestTimeout);

@@ -14,20 +14,26 @@ use super::client::Client;
 use super::exchange::Exchange;
 use super::h2::{Failure, Inbound};
 use super::headers;
+use super::retry::Verdict;
 use super::upstream::Upstream;
-use crate::cluster::{Cluster, Connection, Endpoint};
+use crate::cluster::{Cluster, Endpoint};
 use crate::fault::Fault;
 use crate::listener::head_limits;
 use crate::log::Point;
-use crate::relay::{self, End, Pipe, QUEUED_BYTES_MAX};
-use crate::snapshot::{Forward, Route};
-use crate::stats::{ClusterStat, EndpointStat, HttpStat};
+use crate::relay::QUEUED_BYTES_MAX;
+use crate::snapshot::{Forward, Retry, Route};
+use crate::stats::{ClusterStat, EndpointStat};
 
 /// How far a try has come.
 struct Try<'r> {
     route: &'r Route,
+    retry: Option<&'r Retry>,
     upstream: Upstream,
     head_done: bool,
+    /// The head of the response is kept back until it is certain that it won't be thrown away.
+    held: bool,
+    /// The response isn't wanted: the request is to be tried again.
+    thrown_away: bool,
     response_done: bool,
     /// Body bytes of the request that have left: then it can't be sent again.
     body_sent: bool,
@@ -47,6 +53,14 @@ struct Try<'r> {
 const REPEATS_MAX: u32 = 5;
 /// Interim heads before a final one; nobody sends more than a few.
 const INTERIM_HEADS_MAX: u32 = 100;
+
+/// How a try ended that brought no response to pass on.
+enum Failed {
+    /// `repeatable`: the endpoint can't have acted on the request. `refused`: it said so.
+    By { fault: Fault, repeatable: bool, refused: bool },
+    /// The response is one to try again after.
+    ThrownAway,
+}
 
 /// Counts a request under way at an endpoint.
 struct Active(Rc<Endpoint>);
@@ -75,6 +89,7 @@ impl Exchange<'_> {
         cluster: &Rc<Cluster>,
     ) -> Result<(), Fault> {
         let _admitted = cluster.admit()?;
+        self.translate_request();
         headers::emit_request(self, route, forward)?;
         if let Some(idle_ms) = forward.idle_timeout_ms {
             self.idle_timeout(idle_ms);
@@ -85,7 +100,14 @@ impl Exchange<'_> {
         self.arm();
         let mut again = false;
         loop {
-            let upstream = self.lease(cluster, again).await?;
+            let upstream = match self.lease(cluster, again).await {
+                Ok(upstream) => upstream,
+                Err(fault) if self.wants_retry(forward, cluster, fault, false) => {
+                    self.back_off().await?;
+                    continue;
+                }
+                Err(fault) => return Err(fault),
+            };
             let endpoint = upstream.endpoint().clone();
             let active = Active::new(&endpoint);
             let result = match upstream {
@@ -98,37 +120,51 @@ impl Exchange<'_> {
                     if again {
                         cluster.stats.inc(ClusterStat::UpstreamRqRetrySuccess);
                     }
+                    self.end_tries(cluster, true);
                     return Ok(());
                 }
+                Err(Failed::ThrownAway) => self.back_off().await?,
                 // The endpoint closed a kept connection just as the request went out: it hasn't seen the request, and
                 // this method may be sent twice anyway. Or it said that it hasn't processed the stream.
-                Err((fault, true)) if self.repeats < REPEATS_MAX && fault == Fault::UpstreamClosed => {
+                Err(Failed::By { fault: Fault::UpstreamClosed, repeatable: true, .. })
+                    if self.repeats < REPEATS_MAX =>
+                {
                     again = true;
                     self.repeats += 1;
                     cluster.stats.inc(ClusterStat::UpstreamRqRetry);
                     self.scratch.response_input.clear();
                     self.scratch.scanner = Default::default();
                 }
-                Err((fault, _)) => {
+                Err(Failed::By { fault, refused, .. }) => {
                     endpoint.stats.inc(match fault {
-                        Fault::ResponseTimeout => EndpointStat::RqTimeout,
+                        Fault::ResponseTimeout | Fault::TryTimeout => EndpointStat::RqTimeout,
                         _ => EndpointStat::RqError,
                     });
                     count_fault(cluster, fault);
-                    return Err(fault);
+                    if !self.wants_retry(forward, cluster, fault, refused) {
+                        return Err(fault);
+                    }
+                    self.back_off().await?;
                 }
             }
         }
     }
 
+    fn wants_retry(&mut self, forward: &Forward, cluster: &Rc<Cluster>, fault: Fault, refused: bool) -> bool {
+        let Some(retry) = &forward.retry else { return false };
+        retry.wants_fault(fault, refused) && self.may_retry(retry, cluster)
+    }
+
     fn start_route_timeout(&mut self, forward: &Forward) {
         if forward.timeout_ms > 0 {
-            self.deadlines.route = self.downstream.world.core.now_ms() + forward.timeout_ms;
+            // A call may have less time than that.
+            let until = self.downstream.world.core.now_ms() + forward.timeout_ms;
+            self.deadlines.route = self.deadlines.route.min(until);
         }
     }
 
-    /// Sends the request on one connection. The error says whether the same request may be sent once more.
-    async fn attempt(&mut self, route: &Route, forward: &Forward, mut upstream: Upstream) -> Result<(), (Fault, bool)> {
+    /// Sends the request on one connection.
+    async fn attempt(&mut self, route: &Route, forward: &Forward, mut upstream: Upstream) -> Result<(), Failed> {
         let cluster = upstream.cluster().clone();
         cluster.stats.inc(ClusterStat::UpstreamRqTotal);
         if let Upstream::Http1(connection) = &mut upstream {
@@ -139,7 +175,10 @@ impl Exchange<'_> {
         self.seen.timing.mark(Point::UpstreamSendBegin, sent_us);
         let mut attempt = Try {
             route,
+            retry: forward.retry.as_ref(),
             head_done: false,
+            held: false,
+            thrown_away: false,
             response_done: false,
             body_sent: false,
             chunked_up: self.scratch.request.body == BodyLength::Chunked,
@@ -150,6 +189,7 @@ impl Exchange<'_> {
             interims: 0,
             upstream,
         };
+        self.send_again(&mut attempt, forward);
         let result = poll_fn(|context| self.poll_attempt(&mut attempt, forward, context)).await;
         cluster.stats.add(ClusterStat::UpstreamCxTxBytesTotal, attempt.up_bytes);
         if matches!(attempt.upstream, Upstream::Http1(_)) {
@@ -157,16 +197,41 @@ impl Exchange<'_> {
         }
         match result {
             Ok(()) if self.scratch.response.tunnel => {
-                self.tunnel(attempt.upstream).await.map_err(|fault| (fault, false))
+                let fault = |fault| Failed::By { fault, repeatable: false, refused: false };
+                self.tunnel(attempt.upstream).await.map_err(fault)
+            }
+            Ok(()) if attempt.thrown_away => {
+                self.count_response(&attempt);
+                attempt.upstream.reset();
+                Err(Failed::ThrownAway)
             }
             Ok(()) => {
                 self.finish_attempt(attempt);
                 Ok(())
             }
             Err(fault) => {
-                let again = self.may_repeat(&attempt);
+                let repeatable = self.may_repeat(&attempt);
+                let refused = matches!(&attempt.upstream, Upstream::Http2(call) if call.stream.failure() == Some(Failure::Refused));
                 give_up(attempt.upstream, fault);
-                Err((fault, again))
+                Err(Failed::By { fault, repeatable, refused })
+            }
+        }
+    }
+
+    /// Begins a try with what an earlier one sent of the body, be it only its end.
+    fn send_again(&mut self, attempt: &mut Try<'_>, forward: &Forward) {
+        if !self.sent_before().is_empty() {
+            attempt.body_sent = true;
+            let payload = self.downstream.world.core.own(self.sent_before().into());
+            attempt.up_bytes += attempt.upstream.send_up(payload, attempt.chunked_up, &mut self.scratch.out);
+        }
+        if self.request_done {
+            if !self.scratch.request.body.is_empty() {
+                self.send_end_up(attempt);
+            }
+            if attempt.retry.is_some() {
+                self.start_try_timeout(forward);
+                self.arm();
             }
         }
     }
@@ -188,9 +253,10 @@ impl Exchange<'_> {
         }
     }
 
-    fn finish_attempt(&mut self, attempt: Try<'_>) {
+    /// Counts a response that came whole, or as far as it was wanted.
+    fn count_response(&mut self, attempt: &Try<'_>) {
         let world = &self.downstream.world;
-        let cluster = attempt.upstream.cluster().clone();
+        let cluster = attempt.upstream.cluster();
         let took_us = world.core.now_us() - attempt.sent_us;
         cluster.stats.observe_us(ClusterStat::UpstreamRqTime, took_us);
         cluster.stats.inc(ClusterStat::UpstreamRqCompleted);
@@ -200,12 +266,17 @@ impl Exchange<'_> {
             _ => EndpointStat::RqSuccess,
         });
         self.seen.timing.mark(Point::UpstreamReceiveEnd, world.core.now_us());
+    }
+
+    fn finish_attempt(&mut self, attempt: Try<'_>) {
+        self.count_response(&attempt);
+        let cluster = attempt.upstream.cluster().clone();
         let Upstream::Http1(connection) = attempt.upstream else { return };
         let reusable = self.scratch.response.keep_alive
             && self.request_done
             && self.scratch.response.body != BodyLength::UntilClose
             && cluster.settings().proxy_protocol.is_none();
-        if reusable && !world.draining() {
+        if reusable && !self.downstream.world.draining() {
             cluster.keep(connection);
         }
     }
@@ -256,11 +327,20 @@ impl Exchange<'_> {
                     self.seen.received_bytes += wire;
                     self.seen.request_body_bytes += payload.len() as u64;
                     self.touch();
+                    let payload = self.translate_up(payload)?;
+                    // An empty chunk would be the last.
+                    if payload.is_empty() {
+                        continue;
+                    }
+                    if let Some(retry) = attempt.retry {
+                        self.remember_sent(&payload, retry, attempt.upstream.cluster());
+                    }
                     attempt.up_bytes += attempt.upstream.send_up(payload, attempt.chunked_up, &mut self.scratch.out);
                 }
                 Piece::End(wire) => {
                     self.seen.received_bytes += wire;
                     self.touch();
+                    self.check_end_of_request()?;
                     self.end_of_request(attempt, forward);
                     return Ok(());
                 }
@@ -268,18 +348,23 @@ impl Exchange<'_> {
         }
     }
 
-    fn end_of_request(&mut self, attempt: &mut Try<'_>, forward: &Forward) {
+    fn send_end_up(&mut self, attempt: &mut Try<'_>) {
         let scratch = &mut *self.scratch;
         let trailers = match &scratch.request_trailers {
             Some(message) => Some(message.trailers()),
             None => scratch.request_body.trailers(),
         };
         attempt.up_bytes += attempt.upstream.end_up(trailers, attempt.chunked_up, &mut scratch.out);
+    }
+
+    fn end_of_request(&mut self, attempt: &mut Try<'_>, forward: &Forward) {
+        self.send_end_up(attempt);
         self.request_done = true;
         let now_us = self.downstream.world.core.now_us();
         self.seen.timing.mark(Point::RequestEnd, now_us);
         self.seen.timing.mark(Point::UpstreamSendEnd, now_us);
         self.start_route_timeout(forward);
+        self.start_try_timeout(forward);
         self.arm();
     }
 
@@ -317,13 +402,22 @@ impl Exchange<'_> {
             Piece::Nothing => return Ok(false),
             Piece::Data(payload, wire) => {
                 attempt.down_bytes += wire;
+                if attempt.held {
+                    self.pass_head(attempt);
+                }
+                let payload = self.translate_down(payload);
                 self.seen.response_body_bytes += payload.len() as u64;
                 self.seen.sent_bytes += self.send_down(payload, attempt.chunked_down);
             }
             Piece::End(wire) => {
                 attempt.down_bytes += wire;
+                if attempt.held && !self.is_kept_with_trailers(attempt) {
+                    return Ok(true);
+                }
                 self.end_of_response(attempt);
             }
+            // Nothing has gone down: to the client and to a retry it never began.
+            Piece::Ended | Piece::Failed if attempt.held => return Err(Fault::UpstreamClosed),
             Piece::Ended if self.scratch.response_body.ends_with_connection() => self.end_of_response(attempt),
             Piece::Ended | Piece::Failed => {
                 attempt.upstream.cluster().stats.inc(ClusterStat::UpstreamRqBodyIncomplete);
@@ -421,6 +515,44 @@ impl Exchange<'_> {
         self.seen.status = self.scratch.response.status;
         self.seen.details = "via_upstream";
         attempt.head_done = true;
+        if self.grpc.is_call {
+            self.note_call_head();
+        }
+        if let Some(retry) = attempt.retry {
+            match self.judge_head(retry, attempt.upstream.cluster()) {
+                Verdict::PassOn => self.deadlines.attempt = u64::MAX,
+                Verdict::Hold => {
+                    attempt.held = true;
+                    return Ok(());
+                }
+                Verdict::ThrowAway => {
+                    (attempt.thrown_away, attempt.response_done) = (true, true);
+                    return Ok(());
+                }
+            }
+        }
+        self.pass_head(attempt);
+        Ok(())
+    }
+
+    /// A response that was held has ended without a body: whether it is passed on.
+    fn is_kept_with_trailers(&mut self, attempt: &mut Try<'_>) -> bool {
+        if let Some(retry) = attempt.retry
+            && self.judge_trailers(retry, attempt.upstream.cluster()) == Verdict::ThrowAway
+        {
+            (attempt.thrown_away, attempt.response_done) = (true, true);
+            return false;
+        }
+        self.pass_head(attempt);
+        true
+    }
+
+    /// Passes the response's head down.
+    fn pass_head(&mut self, attempt: &mut Try<'_>) {
+        if std::mem::take(&mut attempt.held) {
+            self.deadlines.attempt = u64::MAX;
+        }
+        self.translate_response();
         attempt.chunked_down = headers::emit_response(self, attempt.route);
         if self.http.access_logs.is_empty() {
             self.scratch.response_input.clear();
@@ -430,7 +562,6 @@ impl Exchange<'_> {
         } else if self.scratch.response.body.is_empty() {
             self.end_of_response(attempt);
         }
-        Ok(())
     }
 
     /// 100 and 103 and the like go down as they came, except to HTTP/1.0 (RFC 9110 15.2).
@@ -456,60 +587,11 @@ impl Exchange<'_> {
 
     /// The response ended with its head, its last byte, or the connection.
     fn end_of_response(&mut self, attempt: &mut Try<'_>) {
+        if self.grpc.is_call {
+            self.note_call_trailers();
+        }
         self.end_down(attempt.chunked_down);
         attempt.response_done = true;
-    }
-
-    /// The connection is no longer HTTP: bytes both ways until both sides have ended. A reset stays a reset on the other
-    /// side, or a transfer that broke off would look complete.
-    async fn tunnel(&mut self, upstream: Upstream) -> Result<(), Fault> {
-        let world = &self.downstream.world;
-        let stats = &self.config.serve_stats;
-        stats.inc(HttpStat::DownstreamCxUpgradesTotal);
-        stats.gauge_inc(HttpStat::DownstreamCxUpgradesActive);
-        let idle_ms = self.http.idle_timeout_ms;
-        let client = match &self.client {
-            Client::Http1 => Pipe::Transport(&self.downstream.socket),
-            Client::Http2(stream) => Pipe::Stream(stream),
-        };
-        let relayed = relay::relay(&world.core, &client, &upstream.pipe(), idle_ms, || world.cut_off()).await;
-        stats.gauge_dec(HttpStat::DownstreamCxUpgradesActive);
-        self.seen.request_body_bytes += relayed.up_bytes;
-        self.seen.response_body_bytes += relayed.down_bytes;
-        self.seen.received_bytes += relayed.up_bytes;
-        self.seen.sent_bytes += relayed.down_bytes;
-        self.keep_alive = false;
-        match relayed.end {
-            End::Complete | End::Idle | End::CutOff => Ok(()),
-            End::UpstreamFailed => {
-                if let Upstream::Http1(mut connection) = upstream {
-                    connection.mark_remote();
-                }
-                Err(Fault::ResponseCutOff)
-            }
-            End::ClientFailed => {
-                upstream.reset();
-                Err(Fault::ClientGone)
-            }
-        }
-    }
-
-    /// CONNECT: the endpoint is the other end of the tunnel.
-    async fn connect_tunnel(&mut self, connection: Connection) -> Result<(), Fault> {
-        match &self.client {
-            Client::Http2(stream) => stream.send_response(200, b"", false),
-            Client::Http1 => {
-                let out = &mut self.scratch.out;
-                out.clear();
-                emit::status_line(out, 200, b"OK");
-                emit::end_of_head(out);
-                self.seen.sent_bytes += out.len() as u64;
-                self.downstream.socket.send(out);
-            }
-        }
-        self.response_started = true;
-        self.seen.status = 200;
-        self.tunnel(Upstream::Http1(connection)).await
     }
 }
 
@@ -537,6 +619,7 @@ pub(super) fn count_fault(cluster: &Cluster, fault: Fault) {
     let stats = &cluster.stats;
     match fault {
         Fault::ResponseTimeout => stats.inc(ClusterStat::UpstreamRqTimeout),
+        Fault::TryTimeout => stats.inc(ClusterStat::UpstreamRqPerTryTimeout),
         Fault::BadResponse(kind) => {
             stats.inc(ClusterStat::UpstreamCxProtocolError);
             if matches!(kind, ErrorKind::HeadTooLarge | ErrorKind::TooManyFields) {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 
 use codecs::http::h1::emit;
-use codecs::http::{BodyLength, Field, FieldId, FieldSet, RequestHead, ResponseHead, Version};
+use codecs::http::{BodyLength, Field, FieldId, FieldSet, Method, RequestHead, ResponseHead, Version};
 use codecs::websocket;
 
 use super::client::Client;
@@ -53,6 +53,9 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
     }
     if let Some(name) = &forwarding.via {
         emit_via(out, head.version, name);
+    }
+    if let Some(web) = &exchange.grpc.web {
+        emit::field(out, b"content-type", &web.upstream_content_type());
     }
     add_edits(out, &route.request_headers);
     if head.body == BodyLength::Chunked && upgrade.is_none() {
@@ -238,6 +241,11 @@ fn copy_edited(
     emit::fields_where(out, input, fields, fields_end, |field| !drop.contains(field.id) && !edited(field));
 }
 
+/// Whether a field of our own stays, beside the edits of a route.
+pub(super) fn is_kept(edits: Option<&HeaderEdits>, name: &str) -> bool {
+    edits.is_none_or(|edits| !edits.remove.iter().chain(edits.set.iter().map(|(set, _)| set)).any(|edit| edit == name))
+}
+
 pub(super) fn add_edits(out: &mut Vec<u8>, edits: &HeaderEdits) {
     for (name, value) in edits.set.iter().chain(&edits.add) {
         emit::field(out, name.as_bytes(), value.as_bytes());
@@ -270,6 +278,9 @@ pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool 
     let status = if head.tunnel { 101 } else { head.status };
     emit::status_line(out, status, if status == head.status { head.reason.of(input) } else { b"" });
     emit_response_fields(out, head, input, exchange.http, world, route, FieldSet::EMPTY);
+    if let Some(content_type) = exchange.grpc.content_type_down() {
+        emit::field(out, b"content-type", content_type);
+    }
     if head.tunnel {
         out.extend_from_slice(b"connection: Upgrade\r\n");
         let upgrade = head.upgrade.map(|upgrade| upgrade.of(input));
@@ -285,6 +296,11 @@ pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool 
     } else {
         if chunked {
             emit::transfer_encoding_chunked(out);
+        }
+        // HTTP/2 may end a response with its head, without a length; HTTP/1 would wait for the connection's end.
+        let ends_here = head.version == Version::Http2 && head.body == BodyLength::None;
+        if ends_here && scratch.request.method != Method::Head && !matches!(head.status, 204 | 304) {
+            emit::content_length(out, 0);
         }
         emit_connection(out, exchange.keep_alive, old_client);
     }
@@ -331,6 +347,9 @@ fn emit_stream_response(exchange: &mut Exchange<'_>, route: &Route) {
     let drop = if head.tunnel { FieldSet::of(&[FieldId::SecWebsocketAccept]) } else { FieldSet::EMPTY };
     scratch.out.clear();
     emit_response_fields(&mut scratch.out, head, input, exchange.http, world, route, drop);
+    if let Some(content_type) = exchange.grpc.content_type_down() {
+        emit::field(&mut scratch.out, b"content-type", content_type);
+    }
     let status = if head.tunnel { 200 } else { head.status };
     let ended = head.body.is_empty() && !head.tunnel;
     exchange.response_started = true;

@@ -10,12 +10,16 @@ mod client_cert;
 mod discard;
 mod exchange;
 mod forward;
+mod grpc;
+mod grpc_web;
 pub(crate) mod h2;
 mod head_input;
 mod headers;
 mod reply;
+mod retry;
 mod route;
 mod scratch;
+mod tunnel;
 mod upstream;
 
 use std::future::poll_fn;

@@ -18,6 +18,9 @@ impl Exchange<'_> {
         self.config.serve_stats.inc(HttpStat::RqDirectResponse);
         self.seen.details = "direct_response";
         let body = direct.body.as_slice();
+        if self.grpc.is_call {
+            return self.reply_call_as(direct.status, body, &[], &route.response_headers);
+        }
         self.reply(direct.status, body, &direct.content_type, &[], Some(&route.response_headers));
     }
 
@@ -25,7 +28,11 @@ impl Exchange<'_> {
         self.config.serve_stats.inc(HttpStat::RqRedirect);
         self.seen.details = "direct_response";
         let location = self.location(route, redirect);
-        self.reply(redirect.status, b"", PLAIN, &[(b"location", &location)], Some(&route.response_headers));
+        let extra: [(&[u8], &[u8]); 1] = [(b"location", &location)];
+        if self.grpc.is_call {
+            return self.reply_call_as(redirect.status, b"", &extra, &route.response_headers);
+        }
+        self.reply(redirect.status, b"", PLAIN, &extra, Some(&route.response_headers));
     }
 
     fn location(&self, route: &Route, redirect: &Redirect) -> Vec<u8> {
@@ -76,7 +83,22 @@ impl Exchange<'_> {
             Fault::ConnectRefused => &[(b"allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")],
             _ => &[],
         };
+        if self.grpc.is_call {
+            return self.reply_call_fault(outcome, fault, overloaded);
+        }
         self.reply(outcome.status, outcome.body.as_bytes(), PLAIN, overloaded, None);
+    }
+
+    /// What a reply of our own means for the connection.
+    pub(super) fn before_reply(&mut self) {
+        if self.keep_alive && self.downstream.listener.closing() {
+            self.keep_alive = false;
+            self.config.serve_stats.inc(HttpStat::DownstreamCxDrainClose);
+        }
+        // A body that the client holds back until it gets a 100 can't be waited for.
+        if !self.request_done && self.scratch.request.expect_continue {
+            self.keep_alive = false;
+        }
     }
 
     fn reply(
@@ -90,14 +112,7 @@ impl Exchange<'_> {
         let world = &self.downstream.world;
         let head_only = self.scratch.request.method == Method::Head;
         let bodyless = matches!(status, 100..=199 | 204 | 304);
-        if self.keep_alive && self.downstream.listener.closing() {
-            self.keep_alive = false;
-            self.config.serve_stats.inc(HttpStat::DownstreamCxDrainClose);
-        }
-        // A body that the client holds back until it gets a 100 can't be waited for.
-        if !self.request_done && self.scratch.request.expect_continue {
-            self.keep_alive = false;
-        }
+        self.before_reply();
         let old_client = self.old_client();
         let is_stream = self.stream().is_some();
         let out = &mut self.scratch.out;
@@ -111,15 +126,10 @@ impl Exchange<'_> {
                 emit::field(out, b"content-type", content_type.as_bytes());
             }
         }
-        let kept = |name: &str| {
-            edits.is_none_or(|edits| {
-                !edits.remove.iter().chain(edits.set.iter().map(|(set, _)| set)).any(|edit| edit == name)
-            })
-        };
-        if kept(FieldId::Date.name()) {
+        if headers::is_kept(edits, FieldId::Date.name()) {
             world.emit_date(out);
         }
-        if kept(FieldId::Server.name()) {
+        if headers::is_kept(edits, FieldId::Server.name()) {
             emit::field(out, b"server", self.http.server_name.as_deref().unwrap_or("corelane").as_bytes());
         }
         for (name, value) in extra {

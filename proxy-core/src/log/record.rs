@@ -136,6 +136,8 @@ impl Timing {
 /// All that a line can show, borrowed from whoever served the request. `None`, empty text and an unmarked point print
 /// as `-` (JSON: null).
 pub struct Record<'a> {
+    /// `grpc-status` of the response to a call.
+    pub grpc_status: Option<u32>,
     pub fields: &'a dyn Fields,
     /// Wall clock at the start, microseconds since 1970.
     pub start_unix_us: u64,
@@ -204,6 +206,7 @@ impl<'a> Record<'a> {
     pub fn new(fields: &'a dyn Fields) -> Record<'a> {
         Record {
             fields,
+            grpc_status: None,
             start_unix_us: 0,
             duration_us: 0,
             timing: Timing::default(),

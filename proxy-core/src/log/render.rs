@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use codecs::tls::CertificateFacts;
 
-use super::format::{Address, Header, Number, Operator, Part, PathOf, PeerText, Piece, Spec, Text, Unit, Value};
+use super::format::{
+    Address, Header, Number, Operator, Part, PathOf, PeerText, Piece, Spec, StatusForm, Text, Unit, Value,
+};
 use super::format::{Side, digits};
 use super::record::{Fields, Record};
 
@@ -31,6 +33,27 @@ impl Spec {
         }
     }
 }
+
+/// Names of the statuses of gRPC, as Envoy writes them.
+const GRPC_NAMES: [(&str, &str); 17] = [
+    ("OK", "OK"),
+    ("Canceled", "CANCELLED"),
+    ("Unknown", "UNKNOWN"),
+    ("InvalidArgument", "INVALID_ARGUMENT"),
+    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
+    ("NotFound", "NOT_FOUND"),
+    ("AlreadyExists", "ALREADY_EXISTS"),
+    ("PermissionDenied", "PERMISSION_DENIED"),
+    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
+    ("FailedPrecondition", "FAILED_PRECONDITION"),
+    ("Aborted", "ABORTED"),
+    ("OutOfRange", "OUT_OF_RANGE"),
+    ("Unimplemented", "UNIMPLEMENTED"),
+    ("Internal", "INTERNAL"),
+    ("Unavailable", "UNAVAILABLE"),
+    ("DataLoss", "DATA_LOSS"),
+    ("Unauthenticated", "UNAUTHENTICATED"),
+];
 
 fn json(value: &Value, record: &Record<'_>, out: &mut Vec<u8>) {
     let start = out.len();
@@ -102,6 +125,15 @@ impl Value {
             Operator::QueryParameter(name) => put(query_parameter(record.fields, name)),
             Operator::Query => put(record.fields.request(b":path").and_then(|path| split_query(path).1)),
             Operator::Constant(bytes) => put(Some(bytes)),
+            Operator::GrpcStatus(form) => record.grpc_status.is_some_and(|status| {
+                let name = GRPC_NAMES.get(status as usize);
+                match (form, name) {
+                    (StatusForm::Camel, Some((name, _))) | (StatusForm::Snake, Some((_, name))) => {
+                        self.append_text(name, escape, out)
+                    }
+                    _ => self.cut(out, |out| digits(u64::from(status), 1, b'0', out)),
+                }
+            }),
             Operator::Absent => false,
             Operator::StartTime(format) => self.cut(out, |out| format.append(record.start_unix_us, out)),
             Operator::EmitTime(format) => {

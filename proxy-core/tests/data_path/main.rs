@@ -6,6 +6,7 @@ mod harness;
 
 mod bodies;
 mod fields;
+mod grpc;
 mod http2;
 mod messages;
 mod pools;

@@ -213,6 +213,7 @@ impl Compiler<'_> {
                 stream_window_bytes: http.http2.stream_window.u32(),
                 connection_window_bytes: http.http2.connection_window.u32(),
             },
+            grpc_web: http.grpc_web,
             http10: http.http10,
             connect: http.connect,
             upgrades: http.upgrades.iter().map(|protocol| protocol.0.to_ascii_lowercase()).collect(),
@@ -282,6 +283,7 @@ impl Compiler<'_> {
                 connections_max: breaker.connections_max.u32(),
                 pending_max: breaker.pending_max.u32(),
                 requests_max: breaker.requests_max.u32(),
+                retries_max: breaker.retries_max.u32(),
             },
             tls: self.tls.cluster(name),
             proxy_protocol: cluster.proxy_protocol.map(|version| match version {

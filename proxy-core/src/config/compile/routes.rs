@@ -7,7 +7,8 @@ use super::Compiler;
 use crate::config::model;
 use crate::config::values::{HostPattern, Regex, Words};
 use crate::snapshot::{
-    Action, Direct, Forward, HeaderEdits, HeaderMatch, PathMatch, QueryMatch, Redirect, Route, RouteTable, ValueMatch,
+    Action, Direct, Forward, HeaderEdits, HeaderMatch, PathMatch, QueryMatch, Redirect, Retry, RetryOn, Route,
+    RouteTable, ValueMatch,
 };
 
 impl Compiler<'_> {
@@ -46,6 +47,7 @@ impl Compiler<'_> {
                 idle_timeout_ms: route.idle_timeout.map(|timeout| timeout.ms),
                 prefix_rewrite: route.prefix_rewrite.as_ref().map(|path| path.0.clone()),
                 host_rewrite: route.host_rewrite.as_ref().map(|host| host.0.clone()),
+                retry: route.retry.as_ref().map(retry),
             })),
             (None, Some(redirect), _) => Some(Action::Redirect(Redirect {
                 status: redirect.status.0 as u16,
@@ -67,6 +69,32 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+}
+
+fn retry(retry: &model::Retry) -> Retry {
+    use model::{RetryCallStatus as Status, RetryCause as Cause};
+    let has = |cause| retry.on.contains(&cause);
+    let number = |status: &Status| match status {
+        Status::Cancelled => 1,
+        Status::DeadlineExceeded => 4,
+        Status::ResourceExhausted => 8,
+        Status::Internal => 13,
+        Status::Unavailable => 14,
+    };
+    Retry {
+        on: RetryOn {
+            connect_failure: has(Cause::ConnectFailure),
+            refused_stream: has(Cause::RefusedStream),
+            reset: has(Cause::Reset),
+            gateway_error: has(Cause::GatewayError),
+            server_error: has(Cause::ServerError),
+        },
+        statuses: retry.on_statuses.iter().map(|status| status.0 as u16).collect(),
+        call_statuses: retry.on_grpc.iter().fold(0, |bits, status| bits | 1 << number(status)),
+        attempts: retry.attempts.u32(),
+        per_try_timeout_ms: retry.per_try_timeout.ms,
+        buffer_bytes_max: retry.buffer_bytes_max.u32(),
     }
 }
 

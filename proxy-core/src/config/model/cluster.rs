@@ -136,6 +136,8 @@ record! {
         pending_max: Int<1, { u32::MAX as u64 }> = "100000",
         /// Requests.
         requests_max: Int<1, { u32::MAX as u64 }> = "100000",
+        /// Retries that routes ask for; beyond them a failure is passed on.
+        retries_max: Int<1, { u32::MAX as u64 }> = "3",
     }
 }
 

@@ -65,6 +65,8 @@ record! {
         limits: HttpLimits = "{}",
         /// HTTP/2, which clients speak who begin with its preface.
         http2: Http2 = "{}",
+        /// Translate gRPC-Web (`application/grpc-web`, and `-text` for base64) to gRPC for upstreams, and back.
+        grpc_web: bool = "false",
         /// Who the client is, and what upstreams are told of it.
         forwarding: Forwarding = "{}",
         /// Accept HTTP/1.0 requests; otherwise they are refused with 426.

@@ -12,7 +12,10 @@ pub use cluster::{
 };
 pub use listener::{Forwarding, Http, HttpLimits, HttpTimeouts, Listener, RequestId, Tcp};
 pub use log::{AccessLog, FullAccessLog, LogFormat};
-pub use route::{Fields, HeaderEdits, HeaderMatch, QueryMatch, Redirect, Respond, Route, RouteMatch, Scheme};
+pub use route::{
+    Fields, HeaderEdits, HeaderMatch, QueryMatch, Redirect, Respond, Retry, RetryCallStatus, RetryCause, Route,
+    RouteMatch, Scheme,
+};
 pub use tls::{
     Certificate, ClientAuth, ClientAuthMode, ClientCertDetail, ClientCertHeader, ClientCertificate, ClusterTls,
     ListenerTls, San, SniRoute, TlsVersion,

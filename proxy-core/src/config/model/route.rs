@@ -5,8 +5,8 @@ use crate::config::reader::Reader;
 use crate::config::record::{Presence, choice, record};
 use crate::config::source::Spanned;
 use crate::config::values::{
-    ClusterName, Duration, FieldName, FieldValue, HostHeader, HostPattern, Int, MatchName, Method, Name, OneOrMany,
-    Path, Regex, Words,
+    ByteCount, ClusterName, Duration, FieldName, FieldValue, HostHeader, HostPattern, Int, MatchName, Method, Name,
+    OneOrMany, Path, Regex, Words,
 };
 use crate::config::yaml::Node;
 
@@ -30,6 +30,8 @@ record! {
         timeout: Duration = "15s",
         /// Instead of the listener's `stream_idle` timeout. `0s` turns it off.
         idle_timeout: Option<Duration> = optional,
+        /// Send a request again that failed. Without it only those are that no endpoint can have acted on.
+        retry: Option<Retry> = optional,
         /// Replaces the prefix that matched; with `exact` or `regex`, the whole path. The query stays.
         prefix_rewrite: Option<Path> = optional,
         /// Replaces the `host` header.
@@ -55,11 +57,72 @@ fn check_route(route: &Route, node: &Node, reader: &mut Reader<'_>) {
         _ => false,
     };
     for entry in node.entries().iter().filter(|entry| !harmless(&entry.key)) {
-        let forwards = ["timeout", "idle_timeout", "prefix_rewrite", "host_rewrite", "request_headers"];
+        let forwards = ["timeout", "idle_timeout", "retry", "prefix_rewrite", "host_rewrite", "request_headers"];
         if forwards.contains(&entry.key.as_str()) && (route.redirect.is_some() || route.respond.is_some()) {
             let message = format!("`{}` has no effect in a route with `{action}`", entry.key);
             reader.push(Diagnostic::error(entry.key_span, message).expected("`cluster`, or this line removed"));
         }
+    }
+}
+
+record! {
+    /// Sends a request again that failed, after a short pause, while nothing of a response has been passed on.
+    pub struct Retry as "retry", "a retry policy", "retry policies";
+    check check_retry;
+    {
+        /// Failures, and statuses by class.
+        on: OneOrMany<RetryCause> = "[]",
+        /// Statuses.
+        on_statuses: OneOrMany<Int<400, 599>> = "[]",
+        /// `grpc-status` of calls, in a head without body and in trailers. The head of a response is held back until
+        /// something follows it.
+        on_grpc: OneOrMany<RetryCallStatus> = "[]",
+        /// Tries beside the first.
+        attempts: Int<1, 100> = "1",
+        /// From the end of the request to the first of the response that can be passed on, in each try; then the next,
+        /// if `on` has `reset`, `gateway_error` or `5xx`, else 504. `0s` is off.
+        per_try_timeout: Duration = "0s",
+        /// A request with a longer body is sent once only.
+        buffer_bytes_max: ByteCount<0, 0x100_0000> = "64KiB",
+    }
+}
+
+fn check_retry(_: &Retry, node: &Node, reader: &mut Reader<'_>) {
+    if ["on", "on_statuses", "on_grpc"].iter().all(|name| node.get(name).is_none()) {
+        let error = Diagnostic::error(node.span, "this policy never tries again");
+        reader.push(error.expected("something in `on`, `on_statuses` or `on_grpc`"));
+    }
+}
+
+choice! {
+    /// A failure after which a request is sent again.
+    pub enum RetryCause, "a cause for a retry", "causes for retries" {
+        /// No connection to the endpoint.
+        ConnectFailure = "connect_failure",
+        /// The endpoint refused the stream: it has done nothing.
+        RefusedStream = "refused_stream",
+        /// No response, for whatever reason: the connection failed, the response was malformed, or took too long.
+        Reset = "reset",
+        /// `reset`, or 502, 503 or 504.
+        GatewayError = "gateway_error",
+        /// `reset`, or any status from 500.
+        ServerError = "5xx",
+    }
+}
+
+choice! {
+    /// A status of gRPC after which a call is sent again.
+    pub enum RetryCallStatus, "a status of gRPC", "statuses of gRPC" {
+        /// 1.
+        Cancelled = "cancelled",
+        /// 4.
+        DeadlineExceeded = "deadline_exceeded",
+        /// 8.
+        ResourceExhausted = "resource_exhausted",
+        /// 13.
+        Internal = "internal",
+        /// 14.
+        Unavailable = "unavailable",
     }
 }
 

@@ -38,12 +38,13 @@ fn hostname(endpoint: &Endpoint) -> &str {
     endpoint.name.rsplit_once(':').map_or(endpoint.name.as_str(), |(host, _)| host)
 }
 
-fn bounds(cluster: &Cluster) -> [(&'static str, u32); 3] {
+fn bounds(cluster: &Cluster) -> [(&'static str, u32); 4] {
     let breaker = &cluster.breaker;
     [
         ("max_connections", breaker.connections_max),
         ("max_pending_requests", breaker.pending_max),
         ("max_requests", breaker.requests_max),
+        ("max_retries", breaker.retries_max),
     ]
 }
 

@@ -295,26 +295,33 @@ impl Stream {
 
     /// Ends our direction behind what is queued.
     pub(crate) fn finish(&self, trailers: Option<Trailers<'_>>) {
+        let ending = trailers.map_or(Ending::Data, |trailers| {
+            let mut lines = Vec::new();
+            for (name, value, _) in field_lines(trailers.bytes, trailers.fields) {
+                codecs::http::h1::emit::field(&mut lines, name, value);
+            }
+            Ending::Trailers(lines)
+        });
+        self.end_with(ending);
+    }
+
+    /// The same with trailers of our own, in lines as HTTP/1 has them.
+    pub(crate) fn finish_with(&self, lines: Vec<u8>) {
+        self.end_with(Ending::Trailers(lines));
+    }
+
+    fn end_with(&self, ending: Ending) {
         {
             let mut outbox = self.shared.outbox.borrow_mut();
             if !matches!(outbox.ending, Ending::Open) {
                 return;
             }
-            outbox.ending = match trailers {
-                None => Ending::Data,
-                Some(trailers) => {
-                    let mut lines = Vec::new();
-                    for (name, value, _) in field_lines(trailers.bytes, trailers.fields) {
-                        codecs::http::h1::emit::field(&mut lines, name, value);
-                    }
-                    Ending::Trailers(lines)
-                }
-            };
+            outbox.ending = ending;
         }
         self.push();
     }
 
-    /// What is queued is all that there will be.
+    /// Its end is sent, or stands behind what is queued.
     pub(crate) fn is_ending(&self) -> bool {
         !matches!(self.shared.outbox.borrow().ending, Ending::Open)
     }

@@ -30,7 +30,8 @@ pub(in crate::log) enum Operator {
     },
     /// Known when the format is read: the host's name, the environment.
     Constant(Box<[u8]>),
-    /// Belongs to something that no connection has here (gRPC): always missing.
+    GrpcStatus(StatusForm),
+    /// Belongs to something that no connection has here: always missing.
     Absent,
 }
 
@@ -38,11 +39,21 @@ impl Operator {
     /// Whether its JSON form is a number.
     pub(in crate::log) fn numeric(&self) -> bool {
         match self {
-            Operator::Between(..) | Operator::Number(_) => true,
+            Operator::Between(..) | Operator::Number(_) | Operator::GrpcStatus(StatusForm::Number) => true,
             Operator::Address(_, part) => *part == Part::Port,
             _ => false,
         }
     }
+}
+
+/// How `grpc-status` is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::log) enum StatusForm {
+    /// `DeadlineExceeded`
+    Camel,
+    /// `DEADLINE_EXCEEDED`
+    Snake,
+    Number,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -247,8 +258,8 @@ const OPERATORS: &[(&str, Reader)] = &[
     ("UPSTREAM_TLS_CIPHER", Plain(|| Operator::Absent)),
     ("VIRTUAL_CLUSTER_NAME", Plain(|| Operator::Absent)),
     ("FILTER_CHAIN_NAME", Plain(|| Operator::Absent)),
-    ("GRPC_STATUS", With(|_| Ok(Operator::Absent))),
-    ("GRPC_STATUS_NUMBER", Plain(|| Operator::Absent)),
+    ("GRPC_STATUS", With(grpc_status)),
+    ("GRPC_STATUS_NUMBER", Plain(|| Operator::GrpcStatus(StatusForm::Number))),
 ];
 
 /// Names of all operators.
@@ -268,6 +279,15 @@ pub(super) fn operator(name: &str, arguments: Option<&str>) -> Result<Operator, 
         }
         None => Err(Mistake { message: format!("%{name}% is no operator"), nearest: nearest(name) }),
     }
+}
+
+fn grpc_status(form: Option<&str>) -> Result<Operator, Mistake> {
+    Ok(Operator::GrpcStatus(match form {
+        None | Some("CAMEL_STRING") => StatusForm::Camel,
+        Some("SNAKE_STRING") => StatusForm::Snake,
+        Some("NUMBER") => StatusForm::Number,
+        Some(_) => return Err(Mistake::new("takes CAMEL_STRING, SNAKE_STRING or NUMBER")),
+    }))
 }
 
 fn common_duration(arguments: Option<&str>) -> Result<Operator, Mistake> {

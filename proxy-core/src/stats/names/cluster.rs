@@ -108,6 +108,26 @@ stats! {
         CircuitBreakersDefaultRqPendingOpen Gauge "circuit_breakers.default.rq_pending_open" "Cores at their share of the bound on waiting requests.";
         CircuitBreakersDefaultRqOpen Gauge "circuit_breakers.default.rq_open" "Cores at their share of the bound on requests.";
         CircuitBreakersDefaultRqRetryOpen Gauge "circuit_breakers.default.rq_retry_open" "Cores at their share of the bound on retries.";
+        GrpcTotal Counter "grpc.total" "Calls of gRPC that ended.";
+        GrpcSuccess Counter "grpc.success" "Calls that ended with `grpc-status` 0.";
+        GrpcFailure Counter "grpc.failure" "Calls that ended with another, or without.";
+        Grpc0 Counter "grpc.0" "Calls that ended with `grpc-status` 0 (OK).";
+        Grpc1 Counter "grpc.1" "Calls that ended with `grpc-status` 1 (CANCELLED).";
+        Grpc2 Counter "grpc.2" "Calls that ended with `grpc-status` 2 (UNKNOWN).";
+        Grpc3 Counter "grpc.3" "Calls that ended with `grpc-status` 3 (INVALID_ARGUMENT).";
+        Grpc4 Counter "grpc.4" "Calls that ended with `grpc-status` 4 (DEADLINE_EXCEEDED).";
+        Grpc5 Counter "grpc.5" "Calls that ended with `grpc-status` 5 (NOT_FOUND).";
+        Grpc6 Counter "grpc.6" "Calls that ended with `grpc-status` 6 (ALREADY_EXISTS).";
+        Grpc7 Counter "grpc.7" "Calls that ended with `grpc-status` 7 (PERMISSION_DENIED).";
+        Grpc8 Counter "grpc.8" "Calls that ended with `grpc-status` 8 (RESOURCE_EXHAUSTED).";
+        Grpc9 Counter "grpc.9" "Calls that ended with `grpc-status` 9 (FAILED_PRECONDITION).";
+        Grpc10 Counter "grpc.10" "Calls that ended with `grpc-status` 10 (ABORTED).";
+        Grpc11 Counter "grpc.11" "Calls that ended with `grpc-status` 11 (OUT_OF_RANGE).";
+        Grpc12 Counter "grpc.12" "Calls that ended with `grpc-status` 12 (UNIMPLEMENTED).";
+        Grpc13 Counter "grpc.13" "Calls that ended with `grpc-status` 13 (INTERNAL).";
+        Grpc14 Counter "grpc.14" "Calls that ended with `grpc-status` 14 (UNAVAILABLE).";
+        Grpc15 Counter "grpc.15" "Calls that ended with `grpc-status` 15 (DATA_LOSS).";
+        Grpc16 Counter "grpc.16" "Calls that ended with `grpc-status` 16 (UNAUTHENTICATED).";
     }
 }
 

@@ -1,0 +1,280 @@
+//! gRPC-Web: calls from clients that can't see trailers, and often nothing but text.
+//!
+//! A request is told from gRPC by its content type alone; in the form for text, its body and the response's are base64,
+//! encoded in pieces that may each end with padding. A response's trailers travel at the end of its body, in a frame
+//! with a flag of its own.
+
+use codecs::http::h1::Trailers;
+use codecs::http::h2::field_lines;
+use codecs::http::{BodyLength, FieldId, RequestHead};
+use runtime::Slice;
+
+use super::exchange::Exchange;
+use super::grpc::{self, Grpc};
+use crate::fault::Fault;
+
+const WEB: &[u8] = b"application/grpc-web";
+const WEB_TEXT: &[u8] = b"application/grpc-web-text";
+/// Marks the frame that holds trailers.
+const TRAILERS_FLAG: u8 = 0x80;
+
+/// How the client of a call speaks gRPC-Web.
+pub(super) struct Web {
+    /// The body of the request is base64.
+    text_request: bool,
+    /// The response's is to be.
+    text_response: bool,
+    /// What follows the content type's name: `+proto`, say, or nothing.
+    suffix: Vec<u8>,
+    reply_content_type: Vec<u8>,
+    /// The content type of the response, if that is the answer to a call and so is translated.
+    content_type_down: Option<Vec<u8>>,
+    decoder: Decoder,
+}
+
+/// What follows a content type that is `kind`.
+fn suffix_of<'v>(value: &'v [u8], kind: &[u8]) -> Option<&'v [u8]> {
+    let (name, rest) = value.split_at_checked(kind.len())?;
+    (name.eq_ignore_ascii_case(kind) && matches!(rest.first(), None | Some(b'+' | b';'))).then_some(rest)
+}
+
+impl Web {
+    /// `None` if the content type is another.
+    pub(super) fn of(value: &[u8], head: &RequestHead, input: &[u8]) -> Option<Web> {
+        let (text_request, suffix) = match suffix_of(value, WEB_TEXT) {
+            Some(suffix) => (true, suffix),
+            None => (false, suffix_of(value, WEB)?),
+        };
+        let accepts = |kind| {
+            let values = head.fields.iter().filter(|field| field.id == FieldId::Accept);
+            let mut entries = values.flat_map(|field| field.value.of(input).split(|byte| *byte == b','));
+            entries.any(|entry| suffix_of(entry.trim_ascii(), kind).is_some())
+        };
+        let text_response = accepts(WEB_TEXT) || (text_request && !accepts(WEB));
+        let reply_content_type = [if text_response { WEB_TEXT } else { WEB }, b"+proto"].concat();
+        Some(Web {
+            text_request,
+            text_response,
+            suffix: suffix.to_vec(),
+            reply_content_type,
+            content_type_down: None,
+            decoder: Decoder::default(),
+        })
+    }
+
+    /// The content type that the endpoint gets.
+    pub(super) fn upstream_content_type(&self) -> Vec<u8> {
+        [grpc::CONTENT_TYPE, &self.suffix].concat()
+    }
+
+    /// The content type of a response whose own is gRPC's.
+    fn content_type(&self, upstream: &[u8]) -> Vec<u8> {
+        let kind = if self.text_response { WEB_TEXT } else { WEB };
+        match upstream.get(grpc::CONTENT_TYPE.len()..) {
+            Some(suffix) if !suffix.is_empty() => [kind, suffix].concat(),
+            _ => self.reply_content_type.clone(),
+        }
+    }
+
+    pub(super) fn reply_content_type(&self) -> &[u8] {
+        &self.reply_content_type
+    }
+
+    /// The frame with which the response's body ends, if it is translated.
+    pub(super) fn end_of_response(&self, trailers: Option<Trailers<'_>>) -> Option<Vec<u8>> {
+        self.content_type_down.is_some().then(|| self.trailers(trailers))
+    }
+
+    fn trailers(&self, trailers: Option<Trailers<'_>>) -> Vec<u8> {
+        let mut frame = vec![TRAILERS_FLAG, 0, 0, 0, 0];
+        if let Some(trailers) = trailers {
+            for (name, value, _) in field_lines(trailers.bytes, trailers.fields) {
+                frame.extend(name.iter().map(u8::to_ascii_lowercase));
+                frame.extend_from_slice(b": ");
+                frame.extend_from_slice(value);
+                frame.extend_from_slice(b"\r\n");
+            }
+        }
+        // Trailers are bounded far below 4 GiB.
+        let len = (frame.len() - 5) as u32;
+        frame[1..5].copy_from_slice(&len.to_be_bytes());
+        if self.text_response { base64(&frame) } else { frame }
+    }
+}
+
+impl Grpc {
+    /// The content type of a translated response.
+    pub(super) fn content_type_down(&self) -> Option<&[u8]> {
+        self.web.as_ref()?.content_type_down.as_deref()
+    }
+}
+
+impl Exchange<'_> {
+    /// Makes the request's head what it is without gRPC-Web.
+    pub(super) fn translate_request(&mut self) {
+        let Some(web) = &self.grpc.web else { return };
+        let request = &mut self.scratch.request;
+        request.te_trailers = true;
+        for field in &mut request.fields {
+            let differs = field.id == FieldId::ContentType || (field.id == FieldId::ContentLength && web.text_request);
+            field.hop_by_hop |= differs;
+        }
+        if web.text_request && !request.body.is_empty() {
+            request.body = BodyLength::Chunked;
+        }
+    }
+
+    /// A piece of the request's body as the endpoint gets it; it may be empty.
+    pub(super) fn translate_up(&mut self, piece: Slice) -> Result<Slice, Fault> {
+        match &mut self.grpc.web {
+            Some(web) if web.text_request => {
+                let decoded = web.decoder.decode(&piece).map_err(|Malformed| Fault::BadGrpcWeb)?;
+                Ok(self.downstream.world.core.own(decoded.into_boxed_slice()))
+            }
+            _ => Ok(piece),
+        }
+    }
+
+    /// The request's body has ended: a fault if that was in the middle of something.
+    pub(super) fn check_end_of_request(&self) -> Result<(), Fault> {
+        match &self.grpc.web {
+            Some(web) if web.decoder.count > 0 => Err(Fault::BadGrpcWeb),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the response's head what gRPC-Web has, if it is the answer to a call.
+    pub(super) fn translate_response(&mut self) {
+        let Some(web) = &mut self.grpc.web else { return };
+        let scratch = &mut *self.scratch;
+        let (response, input) = (&mut scratch.response, scratch.response_input.bytes());
+        let Some(field) = response.field(FieldId::ContentType) else { return };
+        let content_type = field.value.of(input);
+        if !grpc::is_content_type(content_type) {
+            return;
+        }
+        web.content_type_down = Some(web.content_type(content_type));
+        for field in &mut response.fields {
+            let is_length = field.id == FieldId::ContentLength && !response.body.is_empty();
+            field.hop_by_hop |= is_length || field.id == FieldId::ContentType;
+        }
+        // Trailers follow what there is of a body.
+        if !response.body.is_empty() {
+            response.body = BodyLength::Chunked;
+        }
+    }
+
+    /// A piece of the response's body as the client gets it.
+    pub(super) fn translate_down(&self, piece: Slice) -> Slice {
+        match &self.grpc.web {
+            Some(web) if web.text_response && web.content_type_down.is_some() => {
+                self.downstream.world.core.own(base64(&piece).into_boxed_slice())
+            }
+            _ => piece,
+        }
+    }
+}
+
+/// The text isn't base64.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Malformed;
+
+/// Decodes base64 that comes in any pieces, and may have padding at the end of each group of four.
+#[derive(Default)]
+struct Decoder {
+    bits: u32,
+    /// Letters of the group so far, padding included.
+    count: u8,
+    padding: u8,
+}
+
+impl Decoder {
+    fn decode(&mut self, text: &[u8]) -> Result<Vec<u8>, Malformed> {
+        let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
+        for &letter in text {
+            let value = match letter {
+                b'A'..=b'Z' => letter - b'A',
+                b'a'..=b'z' => letter - b'a' + 26,
+                b'0'..=b'9' => letter - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                b'=' if self.count >= 2 => {
+                    self.padding += 1;
+                    0
+                }
+                _ => return Err(Malformed),
+            };
+            if self.padding > 0 && letter != b'=' {
+                return Err(Malformed);
+            }
+            self.bits = self.bits << 6 | u32::from(value);
+            self.count += 1;
+            if self.count == 4 {
+                let [_, bytes @ ..] = self.bits.to_be_bytes();
+                out.extend_from_slice(&bytes[..3 - usize::from(self.padding)]);
+                *self = Decoder::default();
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn base64(bytes: &[u8]) -> Vec<u8> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let mut whole = [0; 4];
+        whole[1..=group.len()].copy_from_slice(group);
+        let bits = u32::from_be_bytes(whole);
+        for at in 0..4 {
+            out.push(match at <= group.len() {
+                true => LETTERS[(bits >> (18 - 6 * at) & 63) as usize],
+                false => b'=',
+            });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_comes_back_in_any_pieces() {
+        for len in 0..40u8 {
+            let bytes: Vec<u8> = (0..len).map(|at| at.wrapping_mul(77)).collect();
+            let (first, second) = bytes.split_at(bytes.len() / 2);
+            // Two groups with padding each, one after the other.
+            let text = [base64(first), base64(second)].concat();
+            for size in 1..=text.len().max(1) {
+                let mut decoder = Decoder::default();
+                let decoded: Vec<u8> =
+                    text.chunks(size).flat_map(|piece| decoder.decode(piece).expect("base64")).collect();
+                assert_eq!(decoded, bytes);
+                assert_eq!(decoder.count, 0);
+            }
+        }
+        assert_eq!(base64(b"foobar!"), b"Zm9vYmFyIQ==");
+    }
+
+    #[test]
+    fn what_is_not_base64_is_refused() {
+        for bad in ["=", "A===", "AA=A", "A A=", "AA-A", "\u{e4}AAA"] {
+            assert_eq!(Decoder::default().decode(bad.as_bytes()), Err(Malformed), "{bad}");
+        }
+    }
+
+    #[test]
+    fn trailers_are_a_frame_of_their_own() {
+        let value = b"application/grpc-web+proto";
+        let web = Web::of(value, &RequestHead::default(), b"").expect("gRPC-Web");
+        assert_eq!(web.trailers(None), [0x80, 0, 0, 0, 0]);
+        assert_eq!(web.upstream_content_type(), b"application/grpc+proto");
+        assert_eq!(web.content_type(b"application/grpc"), b"application/grpc-web+proto");
+        let text = Web::of(b"application/grpc-web-text", &RequestHead::default(), b"").expect("gRPC-Web");
+        assert_eq!(text.content_type(b"application/grpc+json"), b"application/grpc-web-text+json");
+        assert!(Web::of(b"application/grpc", &RequestHead::default(), b"").is_none());
+        assert!(Web::of(b"application/grpc-websocket", &RequestHead::default(), b"").is_none());
+    }
+}
