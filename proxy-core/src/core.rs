@@ -276,7 +276,7 @@ impl World {
         self.wake_connections();
         sweep.set(self.core.now_ms() + DRAIN_SWEEP_MS);
         let clusters: Vec<_> = self.clusters.borrow().values().cloned().collect();
-        clusters.iter().for_each(|cluster| cluster.close_idle());
+        clusters.iter().for_each(|cluster| cluster.drain());
     }
 
     fn drained(&self) -> bool {

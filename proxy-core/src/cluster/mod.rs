@@ -301,9 +301,14 @@ impl Cluster {
         }
     }
 
-    /// The core drains: closes every idle connection, and from here on each as soon as it is.
-    pub(crate) fn close_idle(&self) {
+    /// The core drains: idle connections close, and from here on each as soon as it is idle.
+    pub(crate) fn drain(&self) {
         self.draining.set(true);
+        self.close_idle();
+    }
+
+    /// Closes every idle connection; none of the others takes another request.
+    fn close_idle(&self) {
         while self.evict_idle() {}
         self.endpoints.borrow().iter().for_each(|endpoint| endpoint.http2.retire());
     }
