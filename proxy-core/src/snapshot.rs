@@ -64,6 +64,7 @@ pub struct ClusterTls {
     pub named: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one a listener; a box would cost each request a hop")]
 pub enum Serve {
     Http(Http),
     Tcp(Tcp),
@@ -129,8 +130,17 @@ pub struct Http {
     pub stats: Arc<crate::stats::Block>,
 }
 
+/// When the peer of an HTTP/2 connection is asked whether it is still there.
+pub struct Keepalive {
+    /// Silence after which a PING is sent; 0 = off.
+    pub interval_ms: u64,
+    /// How long the answer may take.
+    pub timeout_ms: u64,
+}
+
 /// What HTTP/2 clients may do.
 pub struct Http2 {
+    pub keepalive: Keepalive,
     pub enabled: bool,
     pub concurrent_streams_max: u32,
     pub stream_window_bytes: u32,
@@ -312,6 +322,7 @@ pub struct Cluster {
     /// Requests on one upstream connection, then it is closed; 0 = unlimited.
     pub requests_per_connection_max: u64,
     pub protocol: Protocol,
+    pub keepalive: Keepalive,
     /// Streams of one HTTP/2 connection at once.
     pub concurrent_streams_max: u32,
     pub breaker: Breaker,

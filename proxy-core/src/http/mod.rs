@@ -8,6 +8,7 @@ mod body;
 mod client;
 mod client_cert;
 mod discard;
+mod download;
 mod exchange;
 mod forward;
 mod grpc;

@@ -15,8 +15,8 @@ use super::tls::Tls;
 use super::values::{ClusterName, EndpointAddress, HostPattern, OneOrMany};
 use crate::log;
 use crate::snapshot::{
-    Balance, Breaker, ClientCert, Cluster, ClusterId, Endpoint, Forwarding, Http, Http2, HttpLimits, Listener, LogId,
-    Protocol, ProxyVersion, Serve, Snapshot, SniTable, Tcp,
+    Balance, Breaker, ClientCert, Cluster, ClusterId, Endpoint, Forwarding, Http, Http2, HttpLimits, Keepalive,
+    Listener, LogId, Protocol, ProxyVersion, Serve, Snapshot, SniTable, Tcp,
 };
 
 /// What compiling needs beside the model.
@@ -209,6 +209,10 @@ impl Compiler<'_> {
             },
             http2: Http2 {
                 enabled: http.http2.enabled,
+                keepalive: Keepalive {
+                    interval_ms: http.http2.keepalive_interval.ms,
+                    timeout_ms: http.http2.keepalive_timeout.ms,
+                },
                 concurrent_streams_max: http.http2.concurrent_streams_max.u32(),
                 stream_window_bytes: http.http2.stream_window.u32(),
                 connection_window_bytes: http.http2.connection_window.u32(),
@@ -277,6 +281,10 @@ impl Compiler<'_> {
                 model::UpstreamProtocol::Http1 => Protocol::Http1,
                 model::UpstreamProtocol::Http2 => Protocol::Http2,
                 model::UpstreamProtocol::Auto => Protocol::Auto,
+            },
+            keepalive: Keepalive {
+                interval_ms: cluster.keepalive_interval.ms,
+                timeout_ms: cluster.keepalive_timeout.ms,
             },
             concurrent_streams_max: cluster.concurrent_streams_max.u32(),
             breaker: Breaker {

@@ -35,6 +35,10 @@ record! {
         protocol: UpstreamProtocol = "http1",
         /// With HTTP/2: streams of one connection at once, if the endpoint allows as many; more take another connection.
         concurrent_streams_max: Int<1, { i32::MAX as u64 }> = "1024",
+        /// With HTTP/2: silence of an endpoint that owes responses after which it is sent a PING; `0s` turns it off.
+        keepalive_interval: Duration = "0s",
+        /// How long an endpoint may take to answer it, with whatever it sends; then the connection is given up.
+        keepalive_timeout: Duration = "20s",
         /// How much may be under way at once.
         breaker: BreakerBounds = "{}",
         /// How large responses may be, bodies apart.

@@ -130,6 +130,10 @@ record! {
         stream_window: ByteCount<65_535, 0x7fff_ffff> = "256KiB",
         /// The same for all requests of a connection together.
         connection_window: ByteCount<65_535, 0x7fff_ffff> = "1MiB",
+        /// Silence after which a client is sent a PING; `0s` turns it off.
+        keepalive_interval: Duration = "0s",
+        /// How long a client may take to answer it, with whatever it sends; then the connection is closed.
+        keepalive_timeout: Duration = "20s",
     }
 }
 

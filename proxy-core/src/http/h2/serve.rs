@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use codecs::http::h2::{ErrorCode, Limits, Role};
 
+use super::keepalive::{Silence, Watch};
 use super::{Carrier, Failure, Mux, Opened};
 use crate::core::DRAIN_IDLE_MS;
 use crate::http::exchange;
@@ -34,6 +35,8 @@ enum End {
     /// The client broke the protocol or a budget; GOAWAY is queued.
     Broken(codecs::http::h2::Error),
     Idle,
+    /// The client didn't answer a PING.
+    Silent,
     /// Drained, or over its age: every stream was served.
     Served,
     CutOff,
@@ -48,6 +51,7 @@ struct Connection {
     requests: u64,
     /// When the last stream ended.
     idle_since_ms: u64,
+    silence: Watch,
     /// A GOAWAY without a last stream was sent; the final one follows at this time.
     final_at_ms: Option<u64>,
     final_sent: bool,
@@ -70,12 +74,13 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
         opened: Vec::new(),
         requests: 0,
         idle_since_ms: core.now_ms(),
+        silence: Watch::new(core.now_ms()),
         final_at_ms: None,
         final_sent: false,
     };
     let timer = core.timer();
     let end = poll_fn(|context| connection.poll(context, &timer)).await;
-    let is_gone = matches!(end, End::Gone);
+    let is_gone = matches!(end, End::Gone | End::Silent);
     connection.finish(end, &timer).await;
     downstream.count_http2_end(&stats);
     // What the client still sends must not turn into a reset that overtakes the last words.
@@ -105,7 +110,7 @@ impl Connection {
         let mut read_all = false;
         for _ in 0..SLICES_AT_ONCE {
             match self.mux.receive(&mut self.opened) {
-                Ok(true) => {}
+                Ok(true) => self.silence.heard(self.downstream.world.core.now_ms()),
                 Ok(false) => {
                     read_all = true;
                     break;
@@ -175,7 +180,13 @@ impl Connection {
             self.mux.go_away_notice();
             self.final_at_ms = Some(now_ms + DRAIN_IDLE_MS);
         }
-        let mut next_ms = u64::MAX;
+        let mut next_ms = match self.silence.check(&self.mux, &http.http2.keepalive, now_ms) {
+            Silence::Until(next_ms) => next_ms,
+            Silence::TooLong => {
+                self.stats.inc(HttpStat::Http2KeepaliveTimeout);
+                return Some(End::Silent);
+            }
+        };
         match self.final_at_ms {
             Some(at_ms) if now_ms >= at_ms => {
                 if !std::mem::replace(&mut self.final_sent, true) {
@@ -185,7 +196,7 @@ impl Connection {
                     return Some(End::Served);
                 }
             }
-            Some(at_ms) => next_ms = at_ms,
+            Some(at_ms) => next_ms = next_ms.min(at_ms),
             None => {}
         }
         if http.idle_timeout_ms > 0 && self.mux.live() == 0 {
@@ -215,7 +226,7 @@ impl Connection {
                 self.stats.inc(HttpStat::of_http2_error(error.kind));
                 tracing::debug!(peer = %self.downstream.remote, error = error.kind.as_str(), "HTTP/2 connection ended");
             }
-            End::Gone | End::Served | End::CutOff => {}
+            End::Gone | End::Silent | End::Served | End::CutOff => {}
         }
         self.stats.inc(match end {
             End::Gone => HttpStat::DownstreamCxDestroyRemote,
@@ -225,7 +236,7 @@ impl Connection {
         let core = &self.downstream.world.core;
         let until_ms = core.now_ms() + LAST_BYTES_MS;
         timer.set(until_ms);
-        let is_gone = matches!(end, End::Gone);
+        let is_gone = matches!(end, End::Gone | End::Silent);
         poll_fn(|context| {
             self.mux.attend(context);
             let sent = is_gone || self.downstream.socket.poll_drained(0).is_ready();

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use codecs::http::h2::{ErrorCode, Limits, Role};
 
+use super::keepalive::{Silence, Watch};
 use super::{Carrier, Failure, Mux, STREAMS_UNKNOWN_MAX};
 use crate::cluster::{Cluster, Connection, Endpoint};
 use crate::fault::Fault;
@@ -223,7 +224,8 @@ fn start(cluster: &Rc<Cluster>, connection: Connection) -> Rc<Mux> {
     let mux = Mux::new(&core, Box::new(connection), Role::Client, &limits);
     endpoint.http2.connections.borrow_mut().push(mux.clone());
     let (cluster, idle_since_ms) = (cluster.clone(), core.now_ms());
-    let driven = Driven { cluster, endpoint, mux: mux.clone(), idle_since_ms, failure: Failure::Gone };
+    let silence = Watch::new(idle_since_ms);
+    let driven = Driven { cluster, endpoint, mux: mux.clone(), idle_since_ms, silence, failure: Failure::Gone };
     core.spawn(drive(driven));
     mux
 }
@@ -233,6 +235,7 @@ struct Driven {
     endpoint: Rc<Endpoint>,
     mux: Rc<Mux>,
     idle_since_ms: u64,
+    silence: Watch,
     /// What those hear whose streams end with the connection.
     failure: Failure,
 }
@@ -255,7 +258,7 @@ impl Driven {
         let mut read_all = false;
         for _ in 0..SLICES_AT_ONCE {
             match self.mux.receive(&mut opened) {
-                Ok(true) => {}
+                Ok(true) => self.silence.heard(self.cluster.core.now_ms()),
                 Ok(false) => {
                     read_all = true;
                     break;
@@ -287,11 +290,32 @@ impl Driven {
             self.mux.go_away(ErrorCode::NoError);
             return Poll::Ready(());
         }
+        if self.is_silent(timer) {
+            self.cluster.stats.inc(ClusterStat::Http2KeepaliveTimeout);
+            return Poll::Ready(());
+        }
         if !read_all {
             context.waker().wake_by_ref();
         }
         self.mux.transport().watch();
         Poll::Pending
+    }
+
+    /// A PING wasn't answered. Only asked while requests are under way: nobody waits for an idle connection.
+    fn is_silent(&mut self, timer: &runtime::Timer) -> bool {
+        let now_ms = self.cluster.core.now_ms();
+        if self.mux.live() == 0 {
+            self.silence.heard(now_ms);
+            return false;
+        }
+        match self.silence.check(&self.mux, &self.cluster.settings().keepalive, now_ms) {
+            Silence::TooLong => true,
+            Silence::Until(u64::MAX) => false,
+            Silence::Until(next_ms) => {
+                timer.set(next_ms);
+                false
+            }
+        }
     }
 
     /// Idle for too long, or leaving with nothing under way.

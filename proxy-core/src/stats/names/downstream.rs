@@ -118,6 +118,7 @@ stats! {
         Http2RxReset Counter "http2.rx_reset" "HTTP/2 streams reset by the client.";
         Http2TxReset Counter "http2.tx_reset" "HTTP/2 streams reset by us.";
         Http2RxMessagingError Counter "http2.rx_messaging_error" "HTTP/2 streams reset because the client's message was malformed.";
+        Http2KeepaliveTimeout Counter "http2.keepalive_timeout" "HTTP/2 connections closed because the client did not answer a PING.";
         Http2ProtocolError Counter "http2.protocol_error" "HTTP/2 connections ended because the client broke the protocol (own).";
         Http2HeaderOverflow Counter "http2.header_overflow" "HTTP/2 connections ended because a header block was too large.";
         Http2ContinuationFlood Counter "http2.continuation_flood" "HTTP/2 connections ended for header blocks in too many frames (own).";

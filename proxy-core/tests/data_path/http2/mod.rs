@@ -2,6 +2,7 @@
 
 mod client;
 mod hostile;
+mod keepalive;
 mod matrix;
 mod multiplexing;
 mod origin;
