@@ -37,6 +37,9 @@ use crate::listener::Downstream;
 use crate::snapshot::Serve;
 use crate::stats::{HttpStat, Lane};
 
+/// How long the preface of HTTP/2 may take, once it has begun to look like one.
+const PREFACE_MS: u64 = 1_000;
+
 /// What becomes of the connection after an exchange.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Next {
@@ -72,27 +75,18 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
         match wait(&downstream, &timer).await {
             Waited::Request(first) => {
                 let core = &downstream.world.core;
-                if may_be_http2 {
-                    match is_preface(&first) {
-                        Status::Complete(false) => may_be_http2 = false,
-                        Status::Complete(true) => {
-                            downstream.socket.unrecv(first);
-                            drop(timer);
-                            let core = core.clone();
-                            return core.recycled(h2::serve::serve(downstream)).await;
-                        }
-                        Status::Partial => {
-                            match wait(&downstream, &timer).await {
-                                Waited::Request(second) => {
-                                    let both = [&*first, &*second].concat();
-                                    downstream.socket.unrecv(core.own(both.into_boxed_slice()));
-                                    continue;
-                                }
-                                // What there is isn't the preface; whose error it is, HTTP/1 says.
-                                waited => break count_wait(&stats, &waited),
-                            }
-                        }
+                let mut first = first;
+                if std::mem::take(&mut may_be_http2) {
+                    let Some((bytes, is_http2)) = core.recycled(begins_http2(&downstream, &timer, first)).await else {
+                        break Next::Gone;
+                    };
+                    if is_http2 {
+                        downstream.socket.unrecv(bytes);
+                        drop(timer);
+                        let core = core.clone();
+                        return core.recycled(h2::serve::serve(downstream)).await;
                     }
+                    first = bytes;
                 }
                 requests += 1;
                 match core.recycled(exchange::run(&downstream, &timer, first, requests)).await {
@@ -112,6 +106,39 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
         Next::Linger => downstream.socket.close_lingering(),
         Next::Reset => downstream.socket.reset(),
         Next::KeepAlive | Next::Close | Next::Gone => {}
+    }
+}
+
+/// Reads on until the first bytes show whether they are HTTP/2's preface; `None` when the client has gone. What is
+/// undecided for too long goes on as HTTP/1, whose timeouts look after it.
+async fn begins_http2(downstream: &Downstream, timer: &Timer, first: Slice) -> Option<(Slice, bool)> {
+    if let Status::Complete(is_http2) = is_preface(&first) {
+        return Some((first, is_http2));
+    }
+    // Copied, so that waiting holds no receive buffer.
+    let mut bytes = first.to_vec();
+    drop(first);
+    let (world, config) = (&downstream.world, downstream.listener.config());
+    let patience_ms = match &config.listener.serve {
+        Serve::Http(http) if http.header_timeout_ms > 0 => http.header_timeout_ms.min(PREFACE_MS),
+        _ => PREFACE_MS,
+    };
+    let until_ms = world.core.now_ms() + patience_ms;
+    timer.set(until_ms);
+    loop {
+        let received = poll_fn(|_| match downstream.socket.poll_recv() {
+            Poll::Pending if world.core.now_ms() >= until_ms || world.cut_off() => Poll::Ready(None),
+            received => received.map(Some),
+        })
+        .await;
+        match received {
+            Some(Received::Data(slice)) => bytes.extend_from_slice(&slice),
+            Some(Received::End | Received::Failed(_)) => return None,
+            None => return Some((world.core.own(bytes.into_boxed_slice()), false)),
+        }
+        if let Status::Complete(is_http2) = is_preface(&bytes) {
+            return Some((world.core.own(bytes.into_boxed_slice()), is_http2));
+        }
     }
 }
 

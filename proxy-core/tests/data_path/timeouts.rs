@@ -145,6 +145,21 @@ fn a_head_that_takes_too_long_is_a_408(driver: Driver) {
     assert_eq!(origin.requests().len(), 1);
 }
 
+fn what_may_become_http2_does_not_escape_the_header_timeout(driver: Driver) {
+    let origin = Origin::saying("x");
+    let proxy = Proxy::start(driver, &http(&[&origin], "timeouts: { header: 200ms },", ""));
+    for beginning in ["P", "PRI * HTTP/2.0\r\n\r\nS"] {
+        let mut client = proxy.client();
+        client.send(beginning);
+        let (bytes, _) = takes(200, || client.wire.rest());
+        let answer = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 408 ") || answer.starts_with("HTTP/1.1 505 "), "{beginning:?}: {answer}");
+    }
+    let mut client = proxy.client();
+    client.wire.trickle("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(client.response().text(), "x");
+}
+
 fn a_request_that_takes_too_long_is_a_408(driver: Driver) {
     let origin = silent();
     let proxy = Proxy::start(driver, &http(&[&origin], "timeouts: { request: 200ms },", ""));
@@ -244,6 +259,7 @@ on_both_drivers!(
     a_route_timeout_counts_from_the_end_of_the_request_to_the_end_of_the_response,
     a_route_without_a_timeout_waits,
     a_head_that_takes_too_long_is_a_408,
+    what_may_become_http2_does_not_escape_the_header_timeout,
     a_request_that_takes_too_long_is_a_408,
     a_complete_request_does_not_run_into_the_request_timeout,
     an_idle_stream_is_ended,
