@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use codecs::http::h2::{
-    Connection, ErrorCode, Event, FieldLine, Limits, Message, RequestLine, Role, StreamRef, field_lines,
+    Connection, ErrorCode, Event, FieldLine, Limits, Message, NO_FIELDS, RequestLine, Role, StreamRef, field_lines,
 };
 use codecs::http::{BodyLength, FieldId};
 use std::future::poll_fn;
@@ -132,7 +132,7 @@ impl Ours {
             match event {
                 Event::Request { stream, end_stream } => {
                     let (head, text) = (&self.message.request, &self.message.text);
-                    let fields = field_lines(text, &head.fields).filter(|field| field.0.starts_with(b"x-"));
+                    let fields = field_lines(text, &head.fields).filter(|field| field.name.starts_with(b"x-"));
                     self.connection.send_response(stream, 200, fields, false, &mut self.out).expect("open");
                     let trailers = Some("0".to_owned());
                     let bytes = Vec::new();
@@ -332,8 +332,8 @@ fn asks_many_times(limits: &Limits, window: u32) {
                     let (head, text) = (&ours.message.response, &ours.message.text);
                     answer.status = head.status;
                     assert_eq!(head.body, BodyLength::Chunked);
-                    let fields = field_lines(text, &head.fields).filter(|field| field.0.starts_with(b"x-"));
-                    answer.fields = fields.map(|field| (field.0.to_vec(), field.1.to_vec())).collect();
+                    let fields = field_lines(text, &head.fields).filter(|field| field.name.starts_with(b"x-"));
+                    answer.fields = fields.map(|field| (field.name.to_vec(), field.value.to_vec())).collect();
                     answer.done = end_stream;
                 }
                 Event::Data { stream, end_stream, .. } => {
@@ -417,7 +417,7 @@ fn our_resets_and_our_goaway_are_understood() {
         ours.connection.reset(streams[0], ErrorCode::RefusedStream, &mut ours.out);
         ours.connection.go_away_notice(&mut ours.out);
         ours.connection.go_away(ErrorCode::NoError, &mut ours.out);
-        ours.connection.send_response(streams[1], 204, [], true, &mut ours.out).expect("open");
+        ours.connection.send_response(streams[1], 204, NO_FIELDS, true, &mut ours.out).expect("open");
         assert_eq!(ours.connection.open_streams(), 0);
         ours.flush().await;
         let reset = first.await.expect_err("a reset");
@@ -440,7 +440,7 @@ fn the_peer_s_goaway_ends_our_connection_in_order() {
             let () = poll_fn(|context| connection.poll_closed(context)).await.expect("closed in order");
         });
         let line = RequestLine { method: b"GET", scheme: b"http", authority: b"a", path: b"/", protocol: None };
-        let stream = ours.connection.send_request(&line, [], true, &mut ours.out).expect("a stream");
+        let stream = ours.connection.send_request(&line, NO_FIELDS, true, &mut ours.out).expect("a stream");
         let (mut answered, mut drained) = (false, false);
         while let Some((event, _)) = ours.event().await {
             match event {

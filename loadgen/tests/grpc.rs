@@ -5,7 +5,7 @@ mod common;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use codecs::http::h2::{Connection, ErrorCode, Event, FieldLine, Limits, Message, Role, StreamRef};
+use codecs::http::h2::{Connection, ErrorCode, Event, FieldLine, Limits, Message, NO_FIELDS, Role, StreamRef};
 use common::{DRIVERS, Origin, Server, certificate, load, load_by};
 
 #[test]
@@ -84,7 +84,7 @@ fn statuses_are_counted_wherever_they_stand() {
 fn streams_that_are_reset_fail_and_those_that_a_goaway_spares_are_sent_again() {
     let resets = server(|number, connection, stream, out| match number % 5 {
         4 => connection.reset(stream, ErrorCode::InternalError, out),
-        _ => connection.send_response(stream, 200, [], true, out).expect("an open stream"),
+        _ => connection.send_response(stream, 200, NO_FIELDS, true, out).expect("an open stream"),
     });
     let (result, _) = load(&resets.url(), &["--h2", "-n", "50", "-c", "1", "-m", "3"]);
     assert_eq!((&result["responses"], &result["errors"]["reset"]), (&40.into(), &10.into()), "{result}");
@@ -93,7 +93,7 @@ fn streams_that_are_reset_fail_and_those_that_a_goaway_spares_are_sent_again() {
         if number == 5 {
             connection.go_away(ErrorCode::NoError, out);
         }
-        connection.send_response(stream, 200, [], true, out).expect("an open stream");
+        connection.send_response(stream, 200, NO_FIELDS, true, out).expect("an open stream");
     });
     let (result, _) = load(&leaves.url(), &["--h2", "-n", "60", "-c", "1", "-m", "8"]);
     assert_eq!((&result["responses"], &result["failed"]), (&60.into(), &0.into()), "{result}");

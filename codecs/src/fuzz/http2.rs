@@ -1,6 +1,6 @@
 //! Properties of HTTP/2 connections.
 
-use crate::http::h2::{Connection, Error, Event, Limits, Message, PREFACE, RequestLine, Role};
+use crate::http::h2::{Connection, Error, Event, Limits, Message, NO_FIELDS, PREFACE, RequestLine, Role};
 
 /// SETTINGS without anything in it: what a peer says first.
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
@@ -33,7 +33,7 @@ pub(super) fn read(input: &[u8], seed: u8, step: usize) -> Seen {
         Role::Client => {
             let line = RequestLine { method: b"GET", scheme: b"http", authority: b"a", path: b"/", protocol: None };
             for end_stream in [true, false] {
-                connection.send_request(&line, [], end_stream, &mut replies).expect("a stream");
+                connection.send_request(&line, NO_FIELDS, end_stream, &mut replies).expect("a stream");
             }
         }
     }

@@ -3,6 +3,7 @@
 use codecs::Status;
 use codecs::http::ErrorKind;
 use codecs::http::h1::{emit, parse_response_resumed};
+use codecs::http::h2::field_lines;
 use runtime::{Received, Slice};
 
 use super::body::{Http1Body, Piece};
@@ -229,9 +230,9 @@ impl Exchange<'_> {
         scratch.out.clear();
         if let Client::Http2(stream) = &self.client {
             // Expectations are met by windows; whoever asked for 100 gets it all the same.
-            scratch.response.copy_fields(&mut scratch.out, input, codecs::http::FieldSet::EMPTY);
-            self.seen.sent_bytes += scratch.out.len() as u64;
-            return stream.send_response(scratch.response.status, &scratch.out, false);
+            let fields = field_lines(input, &scratch.response.fields);
+            let fields = fields.inspect(|field| self.seen.sent_bytes += field.line_bytes() as u64);
+            return stream.send_response(scratch.response.status, fields, false);
         }
         emit::status_line(&mut scratch.out, scratch.response.status, scratch.response.reason.of(input));
         scratch.response.copy_fields(&mut scratch.out, input, codecs::http::FieldSet::EMPTY);

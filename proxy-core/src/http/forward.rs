@@ -92,7 +92,7 @@ impl Exchange<'_> {
         self.arm();
         let mut again = false;
         loop {
-            let upstream = match self.lease(cluster, again).await {
+            let upstream = match self.lease(cluster, &route.request_headers, again).await {
                 Ok(upstream) => upstream,
                 Err(fault) if self.wants_retry(forward, cluster, fault, false) => {
                     self.back_off().await?;
@@ -161,7 +161,7 @@ impl Exchange<'_> {
         cluster.stats.inc(ClusterStat::UpstreamRqTotal);
         if let Upstream::Http1(connection) = &mut upstream {
             connection.requests += 1;
-            connection.socket.send(&self.scratch.upstream_head);
+            connection.socket.send(&self.scratch.upstream_head.text);
         }
         let sent_us = self.downstream.world.core.now_us();
         self.seen.timing.mark(Point::UpstreamSendBegin, sent_us);
@@ -176,7 +176,7 @@ impl Exchange<'_> {
             chunked_up: self.scratch.request.body == BodyLength::Chunked,
             chunked_down: false,
             sent_us,
-            up_bytes: self.scratch.upstream_head.len() as u64,
+            up_bytes: self.scratch.upstream_head.text.len() as u64,
             down_bytes: 0,
             interims: 0,
             upstream,

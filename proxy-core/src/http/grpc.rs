@@ -4,6 +4,7 @@
 //! this proxy has to say to the client of a call it says in the same way: its library understands nothing else.
 
 use codecs::http::h1::emit;
+use codecs::http::h2::text_lines;
 use codecs::http::{BodyLength, Field, FieldId, RequestHead};
 
 use super::client::Client;
@@ -179,7 +180,7 @@ impl Exchange<'_> {
         self.response_started = true;
         match &self.client {
             Client::Http1 => self.downstream.socket.send(out),
-            Client::Http2(stream) => stream.send_response(200, out, true),
+            Client::Http2(stream) => stream.send_response(200, text_lines(out), true),
         }
     }
 

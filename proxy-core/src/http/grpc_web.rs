@@ -5,7 +5,7 @@
 //! with a flag of its own.
 
 use codecs::http::h1::Trailers;
-use codecs::http::h2::field_lines;
+use codecs::http::h2::{FieldRef, field_lines};
 use codecs::http::{BodyLength, FieldId, RequestHead};
 use runtime::Slice;
 
@@ -88,7 +88,7 @@ impl Web {
     fn trailers(&self, trailers: Option<Trailers<'_>>) -> Vec<u8> {
         let mut frame = vec![TRAILERS_FLAG, 0, 0, 0, 0];
         if let Some(trailers) = trailers {
-            for (name, value, _) in field_lines(trailers.bytes, trailers.fields) {
+            for FieldRef { name, value, .. } in field_lines(trailers.bytes, trailers.fields) {
                 frame.extend(name.iter().map(u8::to_ascii_lowercase));
                 frame.extend_from_slice(b": ");
                 frame.extend_from_slice(value);

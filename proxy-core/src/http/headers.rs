@@ -2,8 +2,10 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use codecs::http::h1::emit;
+use codecs::http::h2::{FieldRef, field_lines, text_lines};
 use codecs::http::{BodyLength, Field, FieldId, FieldSet, Method, RequestHead, ResponseHead, Version};
 use codecs::websocket;
 
@@ -17,6 +19,58 @@ use crate::stats::HttpStat;
 
 const WEBSOCKET: &[u8] = b"websocket";
 
+/// The head of a request as it is sent on.
+#[derive(Default)]
+pub(super) struct UpstreamHead {
+    /// As HTTP/1 has it.
+    pub(super) text: Vec<u8>,
+    /// Where in it are the fields that are passed on as they came. Over HTTP/2 they are taken from the head that came.
+    passed: Range<usize>,
+    /// What isn't passed on.
+    dropped: FieldSet,
+}
+
+impl UpstreamHead {
+    pub(super) fn clear(&mut self, kept_bytes_max: usize) {
+        if self.text.capacity() > kept_bytes_max {
+            self.text = Vec::new();
+        }
+        self.text.clear();
+    }
+
+    /// Path and query.
+    pub(super) fn path(&self) -> &[u8] {
+        self.text.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
+    }
+
+    /// The host to ask for.
+    pub(super) fn host<'h>(&'h self, head: &'h RequestHead, input: &'h [u8], edits: &'h HeaderEdits) -> &'h [u8] {
+        let is_host = |field: &FieldRef<'_>| field.id == FieldId::Host;
+        // Behind the request line, in front of the fields that came.
+        let ours = || {
+            let line_end = memchr::memchr(b'\n', &self.text[..self.passed.start]).map_or(0, |at| at + 1);
+            text_lines(&self.text[line_end..self.passed.start]).find(is_host)
+        };
+        let passed = || self.passed(head, input, edits).find(is_host);
+        ours().or_else(passed).or_else(|| self.added().find(is_host)).map_or(b"", |field| field.value)
+    }
+
+    /// The fields that are passed on as they came.
+    pub(super) fn passed<'h>(
+        &self,
+        head: &'h RequestHead,
+        input: &'h [u8],
+        edits: &'h HeaderEdits,
+    ) -> impl Iterator<Item = FieldRef<'h>> {
+        passed(input, &head.fields, self.dropped, edits)
+    }
+
+    /// The fields that were added behind them.
+    pub(super) fn added(&self) -> impl Iterator<Item = FieldRef<'_>> {
+        text_lines(&self.text[self.passed.end..])
+    }
+}
+
 /// Puts together the request head for the endpoint in `scratch.upstream_head`.
 pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: &Forward) -> Result<(), Fault> {
     exchange.upgrade = wanted_upgrade(exchange)?;
@@ -24,7 +78,7 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
     let (downstream, forwarding) = (exchange.downstream, &exchange.http.forwarding);
     let scratch = &mut *exchange.scratch;
     let (head, input) = (&scratch.request, scratch.request_input.bytes());
-    let out = &mut scratch.upstream_head;
+    let UpstreamHead { text: out, passed, dropped } = &mut scratch.upstream_head;
     out.clear();
     emit_request_line(out, head, input, upgrade.is_some(), route, forward);
     let added = Added::new(head, forwarding);
@@ -40,7 +94,10 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
             false => emit::field(out, b"host", host),
         }
     }
-    copy_edited(out, input, &head.fields, head.fields_end, drop, &route.request_headers);
+    passed.start = out.len();
+    copy_passed(out, input, &head.fields, head.fields_end, drop, &route.request_headers);
+    passed.end = out.len();
+    *dropped = drop;
     if added.forwarded_for {
         emit_forwarded_for(out, head, input, downstream.remote);
     }
@@ -218,8 +275,26 @@ fn emit_via(out: &mut Vec<u8>, version: codecs::http::Version, name: &str) {
     let _ = write!(out, "via: {number} {name}\r\n");
 }
 
+/// Whether a route's edits remove or replace the field.
+fn is_edited(edits: &HeaderEdits, name: &[u8]) -> bool {
+    let edited = edits.remove.iter().chain(edits.set.iter().map(|(name, _)| name));
+    edited.into_iter().any(|edit| name.eq_ignore_ascii_case(edit.as_bytes()))
+}
+
+/// The fields that stay.
+fn passed<'h>(
+    input: &'h [u8],
+    fields: &'h [Field],
+    drop: FieldSet,
+    edits: &'h HeaderEdits,
+) -> impl Iterator<Item = FieldRef<'h>> {
+    let unedited = edits.remove.is_empty() && edits.set.is_empty();
+    let stays = move |field: &FieldRef<'_>| !drop.contains(field.id) && (unedited || !is_edited(edits, field.name));
+    field_lines(input, fields).filter(stays)
+}
+
 /// Copies the fields that stay; a head that nobody edits is mostly one copy.
-fn copy_edited(
+fn copy_passed(
     out: &mut Vec<u8>,
     input: &[u8],
     fields: &[Field],
@@ -230,14 +305,7 @@ fn copy_edited(
     if edits.remove.is_empty() && edits.set.is_empty() {
         return emit::fields(out, input, fields, fields_end, drop);
     }
-    let edited = |field: &Field| {
-        let name = field.name.of(input);
-        edits
-            .remove
-            .iter()
-            .chain(edits.set.iter().map(|(name, _)| name))
-            .any(|edit| name.eq_ignore_ascii_case(edit.as_bytes()))
-    };
+    let edited = |field: &Field| is_edited(edits, field.name.of(input));
     emit::fields_where(out, input, fields, fields_end, |field| !drop.contains(field.id) && !edited(field));
 }
 
@@ -277,7 +345,9 @@ pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool 
     // A tunnel through HTTP/2 begins with 200 there (RFC 8441 5.1).
     let status = if head.tunnel { 101 } else { head.status };
     emit::status_line(out, status, if status == head.status { head.reason.of(input) } else { b"" });
-    emit_response_fields(out, head, input, exchange.http, world, route, FieldSet::EMPTY);
+    let drop = dropped_of_response(exchange.http);
+    copy_passed(out, input, &head.fields, head.fields_end, drop, &route.response_headers);
+    add_response_fields(out, head, exchange.http, world, route);
     if let Some(content_type) = exchange.grpc.content_type_down() {
         emit::field(out, b"content-type", content_type);
     }
@@ -312,22 +382,14 @@ pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool 
     chunked
 }
 
-/// The fields of a response that don't belong to one version of HTTP.
-fn emit_response_fields(
-    out: &mut Vec<u8>,
-    head: &ResponseHead,
-    input: &[u8],
-    http: &Http,
-    world: &World,
-    route: &Route,
-    mut drop: FieldSet,
-) {
-    let server = http.server_name.as_deref();
-    if server.is_some() {
-        drop = drop.with(FieldId::Server);
-    }
-    copy_edited(out, input, &head.fields, head.fields_end, drop, &route.response_headers);
-    if let Some(server) = server {
+/// Fields of a response that are replaced.
+fn dropped_of_response(http: &Http) -> FieldSet {
+    if http.server_name.is_some() { FieldSet::of(&[FieldId::Server]) } else { FieldSet::EMPTY }
+}
+
+/// Fields that are added to a response, whatever the version of HTTP.
+fn add_response_fields(out: &mut Vec<u8>, head: &ResponseHead, http: &Http, world: &World, route: &Route) {
+    if let Some(server) = http.server_name.as_deref() {
         emit::field(out, b"server", server.as_bytes());
     }
     if head.field(FieldId::Date).is_none() {
@@ -344,9 +406,12 @@ fn emit_stream_response(exchange: &mut Exchange<'_>, route: &Route) {
     let world = &exchange.downstream.world;
     let scratch = &mut *exchange.scratch;
     let (head, input) = (&scratch.response, scratch.response_input.bytes());
-    let drop = if head.tunnel { FieldSet::of(&[FieldId::SecWebsocketAccept]) } else { FieldSet::EMPTY };
+    let mut drop = dropped_of_response(exchange.http);
+    if head.tunnel {
+        drop = drop.with(FieldId::SecWebsocketAccept);
+    }
     scratch.out.clear();
-    emit_response_fields(&mut scratch.out, head, input, exchange.http, world, route, drop);
+    add_response_fields(&mut scratch.out, head, exchange.http, world, route);
     if let Some(content_type) = exchange.grpc.content_type_down() {
         emit::field(&mut scratch.out, b"content-type", content_type);
     }
@@ -354,10 +419,12 @@ fn emit_stream_response(exchange: &mut Exchange<'_>, route: &Route) {
     let ended = head.body.is_empty() && !head.tunnel;
     exchange.response_started = true;
     exchange.seen.status = status;
-    exchange.seen.response_head_bytes = scratch.out.len() as u64;
-    exchange.seen.sent_bytes += scratch.out.len() as u64;
     if let Client::Http2(stream) = &exchange.client {
-        stream.send_response(status, &scratch.out, ended);
+        let fields = passed(input, &head.fields, drop, &route.response_headers).chain(text_lines(&scratch.out));
+        let mut bytes = 0;
+        stream.send_response(status, fields.inspect(|field| bytes += field.line_bytes() as u64), ended);
+        exchange.seen.response_head_bytes = bytes;
+        exchange.seen.sent_bytes += bytes;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Replies of our own: direct responses, redirects, faults.
 
 use codecs::http::h1::emit;
+use codecs::http::h2::text_lines;
 use codecs::http::{FieldId, Method, standard_reason};
 
 use super::client::Client;
@@ -155,7 +156,7 @@ impl Exchange<'_> {
         match &self.client {
             Client::Http1 => self.downstream.socket.send(out),
             Client::Http2(stream) => {
-                stream.send_response(status, out, body.is_empty());
+                stream.send_response(status, text_lines(out), body.is_empty());
                 if !body.is_empty() {
                     stream.send_slice(world.core.own(Box::from(body)));
                     stream.finish(None);

@@ -6,6 +6,7 @@ use codecs::http::{RequestHead, ResponseHead};
 
 use super::body::Http1Body;
 use super::head_input::HeadInput;
+use super::headers::UpstreamHead;
 
 /// An output buffer larger than this isn't kept.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -21,8 +22,8 @@ pub(crate) struct Scratch {
     /// Trailers that came by HTTP/2.
     pub(super) request_trailers: Option<Box<Message>>,
     pub(super) response_trailers: Option<Box<Message>>,
-    /// The request head as it is sent on; kept for a second try.
-    pub(super) upstream_head: Vec<u8>,
+    /// Kept for a second try.
+    pub(super) upstream_head: UpstreamHead,
     /// Whatever else is being put together.
     pub(super) out: Vec<u8>,
 }
@@ -39,7 +40,7 @@ impl Default for Scratch {
             response_body: Http1Body::none(),
             request_trailers: None,
             response_trailers: None,
-            upstream_head: Vec::new(),
+            upstream_head: UpstreamHead::default(),
             out: Vec::new(),
         }
     }
@@ -56,11 +57,10 @@ impl Scratch {
         self.request_trailers = None;
         self.response_trailers = None;
         self.scanner = HeadScanner::default();
-        for buffer in [&mut self.upstream_head, &mut self.out] {
-            if buffer.capacity() > KEPT_BYTES_MAX {
-                *buffer = Vec::new();
-            }
-            buffer.clear();
+        self.upstream_head.clear(KEPT_BYTES_MAX);
+        if self.out.capacity() > KEPT_BYTES_MAX {
+            self.out = Vec::new();
         }
+        self.out.clear();
     }
 }

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use codecs::http::Method;
 use codecs::http::h1::Trailers;
-use codecs::http::h2::{ErrorCode, Message, OpenError, RequestLine, text_lines};
+use codecs::http::h2::{ErrorCode, Message, OpenError, RequestLine};
+use codecs::http::{FieldId, Method};
 use runtime::Slice;
 
 use super::body::{self, Http1Body, Piece};
@@ -17,7 +17,7 @@ use crate::cluster::{CONNECT_ATTEMPTS_MAX, Cluster, Connection, Endpoint};
 use crate::fault::Fault;
 use crate::log::Point;
 use crate::relay::Pipe;
-use crate::snapshot::Protocol;
+use crate::snapshot::{HeaderEdits, Protocol};
 use crate::stats::ClusterStat;
 use crate::tcp::proxy_header;
 
@@ -135,7 +135,12 @@ impl Exchange<'_> {
     }
 
     /// A connection to an endpoint: a kept one, or a fresh one from up to three endpoints.
-    pub(super) async fn lease(&mut self, cluster: &Rc<Cluster>, fresh: bool) -> Result<Upstream, Fault> {
+    pub(super) async fn lease(
+        &mut self,
+        cluster: &Rc<Cluster>,
+        edits: &HeaderEdits,
+        fresh: bool,
+    ) -> Result<Upstream, Fault> {
         let mut except = None;
         let is_http2 = cluster.settings().protocol != Protocol::Http1 && !self.is_plain_connect();
         let pooled = !fresh && cluster.settings().proxy_protocol.is_none() && !self.is_plain_connect();
@@ -154,7 +159,7 @@ impl Exchange<'_> {
             let now_us = self.downstream.world.core.now_us();
             if is_http2 {
                 self.seen.timing.mark(Point::UpstreamConnectBegin, now_us);
-                match self.guarded(self.lease_http2(cluster, &endpoint)).await {
+                match self.guarded(self.lease_http2(cluster, edits, &endpoint)).await {
                     Ok(upstream) => return Ok(upstream),
                     Err(Fault::ConnectFailed | Fault::ConnectTimeout) if attempt < CONNECT_ATTEMPTS_MAX => {
                         except = Some(endpoint.address);
@@ -191,7 +196,12 @@ impl Exchange<'_> {
     }
 
     /// A stream on a connection to the endpoint, with the request's head sent; or a connection, if it speaks HTTP/1.
-    async fn lease_http2(&self, cluster: &Rc<Cluster>, endpoint: &Rc<Endpoint>) -> Result<Upstream, Fault> {
+    async fn lease_http2(
+        &self,
+        cluster: &Rc<Cluster>,
+        edits: &HeaderEdits,
+        endpoint: &Rc<Endpoint>,
+    ) -> Result<Upstream, Fault> {
         loop {
             let mux = match http2::lease(cluster, endpoint).await? {
                 Leased::Http1(connection) => {
@@ -204,7 +214,7 @@ impl Exchange<'_> {
                 return Err(Fault::UpgradeUnsupported);
             }
             let reused = mux.has_answered();
-            match self.send_http2_head(&mux) {
+            match self.send_http2_head(&mux, edits) {
                 Ok(stream) => {
                     let (endpoint, cluster) = (endpoint.clone(), cluster.clone());
                     return Ok(Upstream::Http2(Call { stream, endpoint, cluster, reused }));
@@ -216,28 +226,22 @@ impl Exchange<'_> {
         }
     }
 
-    /// Sends the head that was put together for HTTP/1 as HTTP/2 has it.
-    fn send_http2_head(&self, mux: &Rc<Mux>) -> Result<Stream, OpenError> {
-        let (head, text) = (&self.scratch.request, self.scratch.upstream_head.as_slice());
-        let input = self.scratch.request_input.bytes();
-        let line_end = memchr::memchr(b'\n', text).map_or(text.len(), |at| at + 1);
-        let (first, fields) = text.split_at(line_end);
-        let path = first.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-        let is_host = |name: &[u8]| name.eq_ignore_ascii_case(b"host");
-        let authority = text_lines(fields).find(|(name, ..)| is_host(name)).map_or(&b""[..], |(_, value, _)| value);
+    /// Sends the request's head on a new stream.
+    fn send_http2_head(&self, mux: &Rc<Mux>, edits: &HeaderEdits) -> Result<Stream, OpenError> {
+        let (head, input) = (&self.scratch.request, self.scratch.request_input.bytes());
+        let sent = &self.scratch.upstream_head;
         let upgrade = self.upgrade.as_deref();
         let line = RequestLine {
             method: if upgrade.is_some() { b"CONNECT" } else { head.method_span.of(input) },
             scheme: if mux.transport().is_encrypted() { b"https" } else { b"http" },
-            authority,
-            path,
+            authority: sent.host(head, input, edits),
+            path: sent.path(),
             protocol: upgrade,
         };
         // The authority has a place of its own; a key has no meaning over HTTP/2 (RFC 8441 5).
-        let is_left_out =
-            |name: &[u8]| is_host(name) || (upgrade.is_some() && name.eq_ignore_ascii_case(b"sec-websocket-key"));
-        let kept = text_lines(fields).filter(|(name, ..)| !is_left_out(name));
-        let te = head.te_trailers.then_some((&b"te"[..], &b"trailers"[..], false));
-        mux.request(&line, kept.chain(te), head.body.is_empty() && upgrade.is_none())
+        let is_left_out = |id| id == FieldId::Host || (upgrade.is_some() && id == FieldId::SecWebsocketKey);
+        let fields = sent.passed(head, input, edits).chain(sent.added()).filter(|field| !is_left_out(field.id));
+        let te = head.te_trailers.then(|| (&b"te"[..], &b"trailers"[..], false).into());
+        mux.request(&line, fields.chain(te), head.body.is_empty() && upgrade.is_none())
     }
 }

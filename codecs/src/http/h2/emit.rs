@@ -1,8 +1,8 @@
 //! Heads and trailers to header blocks, and blocks to frames.
 
 use super::frame::{self, FRAME_HEADER_BYTES, Kind, flags};
-use super::hpack::{Encoder, Name};
-use crate::http::Field;
+use super::hpack::Encoder;
+use crate::http::{Field, FieldId};
 
 // Indices of the static table (RFC 7541 appendix A).
 const AUTHORITY: usize = 1;
@@ -15,6 +15,48 @@ const STATUS_200: usize = 8;
 
 /// A field to send: name in any case, value, and whether it must never be put into a compression table.
 pub type FieldLine<'a> = (&'a [u8], &'a [u8], bool);
+
+/// The same with what is known of the name, so that it needn't be looked up again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FieldRef<'a> {
+    /// In any case.
+    pub name: &'a [u8],
+    pub value: &'a [u8],
+    /// What `name` is.
+    pub id: FieldId,
+    /// Must never be put into a compression table (RFC 7541 6.2.3).
+    pub never_indexed: bool,
+}
+
+impl<'a> FieldRef<'a> {
+    /// A parsed field; `text` is what its spans refer to.
+    #[must_use]
+    #[inline]
+    pub fn of(field: &Field, text: &'a [u8]) -> FieldRef<'a> {
+        FieldRef {
+            name: field.name.of(text),
+            value: field.value.of(text),
+            id: field.id,
+            never_indexed: field.never_indexed,
+        }
+    }
+
+    /// Bytes of its line in a head of HTTP/1: `name: value` and CRLF.
+    #[must_use]
+    pub fn line_bytes(&self) -> usize {
+        self.name.len() + self.value.len() + 4
+    }
+}
+
+impl<'a> From<FieldLine<'a>> for FieldRef<'a> {
+    #[inline]
+    fn from((name, value, never_indexed): FieldLine<'a>) -> FieldRef<'a> {
+        FieldRef { name, value, id: FieldId::of(name), never_indexed }
+    }
+}
+
+/// A head or trailers without fields.
+pub const NO_FIELDS: [FieldLine<'static>; 0] = [];
 
 /// What a request's pseudo-header fields say (RFC 9113 8.3.1).
 #[derive(Clone, Copy, Debug)]
@@ -31,21 +73,21 @@ pub struct RequestLine<'a> {
 }
 
 /// The fields of a parsed head or trailers that don't end at this hop; `text` is what their spans refer to.
-pub fn field_lines<'a>(text: &'a [u8], fields: &'a [Field]) -> impl Iterator<Item = FieldLine<'a>> {
-    let forwarded = fields.iter().filter(|field| !field.hop_by_hop);
-    forwarded.map(|field| (field.name.of(text), field.value.of(text), field.never_indexed))
+#[inline]
+pub fn field_lines<'a>(text: &'a [u8], fields: &'a [Field]) -> impl Iterator<Item = FieldRef<'a>> {
+    fields.iter().filter(|field| !field.hop_by_hop).map(|field| FieldRef::of(field, text))
 }
 
 /// The fields of text in the form that HTTP/1 has, `name: value` and CRLF; lines without a colon, as the empty one at the
 /// end, are passed over. For heads that were put together as text.
-pub fn text_lines(mut text: &[u8]) -> impl Iterator<Item = FieldLine<'_>> {
+pub fn text_lines(mut text: &[u8]) -> impl Iterator<Item = FieldRef<'_>> {
     core::iter::from_fn(move || {
         while !text.is_empty() {
             let end = memchr::memchr(b'\n', text).map_or(text.len(), |at| at + 1);
             let (line, rest) = text.split_at(end);
             text = rest;
             if let Some(colon) = memchr::memchr(b':', line) {
-                return Some((&line[..colon], line[colon + 1..].trim_ascii(), false));
+                return Some((&line[..colon], line[colon + 1..].trim_ascii(), false).into());
             }
         }
         None
@@ -57,7 +99,7 @@ pub(super) fn request_line(encoder: &mut Encoder, out: &mut Vec<u8>, line: &Requ
     match line.method {
         b"GET" => Encoder::indexed(out, METHOD_GET),
         b"POST" => Encoder::indexed(out, METHOD_POST),
-        method => encoder.field(out, Name::Pseudo(b":method", METHOD_GET), method, false),
+        method => encoder.pseudo(out, b":method", METHOD_GET, method),
     }
     if line.method != b"CONNECT" || line.protocol.is_some() {
         match line.scheme {
@@ -66,14 +108,14 @@ pub(super) fn request_line(encoder: &mut Encoder, out: &mut Vec<u8>, line: &Requ
         }
         match line.path {
             b"/" => Encoder::indexed(out, PATH_ROOT),
-            path => encoder.field(out, Name::Pseudo(b":path", PATH_ROOT), path, false),
+            path => encoder.pseudo(out, b":path", PATH_ROOT, path),
         }
     }
     if !line.authority.is_empty() {
-        encoder.field(out, Name::Pseudo(b":authority", AUTHORITY), line.authority, false);
+        encoder.pseudo(out, b":authority", AUTHORITY, line.authority);
     }
     if let Some(protocol) = line.protocol {
-        encoder.field(out, Name::Pseudo(b":protocol", 0), protocol, false);
+        encoder.pseudo(out, b":protocol", 0, protocol);
     }
 }
 
@@ -85,7 +127,7 @@ pub(super) fn status_line(encoder: &mut Encoder, out: &mut Vec<u8>, status: u16)
     }
     let digit = |value: u16| b'0' + (value % 10) as u8;
     let digits = [digit(status / 100), digit(status / 10), digit(status)];
-    encoder.field(out, Name::Pseudo(b":status", STATUS_200), &digits, false);
+    encoder.pseudo(out, b":status", STATUS_200, &digits);
 }
 
 /// Writes HEADERS with the block that `block` appends, and CONTINUATION if it exceeds `frame_bytes_max`.

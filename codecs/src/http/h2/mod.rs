@@ -62,7 +62,7 @@ mod streams;
 
 pub use budget::{BudgetLimits, Rate, WINDOW_UPDATES_PER_FRAME};
 pub use connection::{Connection, Event, Granted, Role, Step};
-pub use emit::{FieldLine, RequestLine, field_lines, text_lines};
+pub use emit::{FieldLine, FieldRef, NO_FIELDS, RequestLine, field_lines, text_lines};
 pub use error::{Error, ErrorCode, ErrorKind, OpenError, SendError};
 pub use frame::{FRAME_HEADER_BYTES, MAX_31_BITS, PREFACE};
 pub use head::Message;

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::task::Poll;
 
-use codecs::http::h2::{Connection, ErrorCode, Event, Message, Role, StreamRef};
+use codecs::http::h2::{Connection, ErrorCode, Event, Message, NO_FIELDS, Role, StreamRef};
 use codecs::http::{FieldId, Method};
 
 use super::STREAMS_MAX;
@@ -112,7 +112,7 @@ impl<'a> Session<'a> {
             Event::Reset { stream, .. } | Event::StreamError { stream, .. } => self.forget(stream),
             Event::HeadTooLarge { stream, kind, .. } => {
                 let status = kind.request_status();
-                let _ = self.connection.send_response(stream, status, [], true, &mut self.out);
+                let _ = self.connection.send_response(stream, status, NO_FIELDS, true, &mut self.out);
                 self.connection.reset(stream, ErrorCode::NoError, &mut self.out);
             }
             Event::Window { stream: Some(stream) } => {
@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
             return self.answer(stream, &answer);
         }
         if head.expect_continue {
-            let _ = self.connection.send_response(stream, 100, [], false, &mut self.out);
+            let _ = self.connection.send_response(stream, 100, NO_FIELDS, false, &mut self.out);
         }
         self.streams.insert(stream, State::Reading(answer));
     }
@@ -150,7 +150,7 @@ impl<'a> Session<'a> {
     fn connect(&mut self, stream: StreamRef, is_websocket: bool, end_stream: bool) {
         let status = if is_websocket { 200 } else { 501 };
         let refused = !is_websocket || end_stream;
-        let _ = self.connection.send_response(stream, status, [], refused, &mut self.out);
+        let _ = self.connection.send_response(stream, status, NO_FIELDS, refused, &mut self.out);
         if refused {
             return self.connection.reset(stream, ErrorCode::NoError, &mut self.out);
         }

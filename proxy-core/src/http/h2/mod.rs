@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use codecs::http::ErrorKind;
-use codecs::http::h2::{self, Connection, FieldLine, Limits, Message, OpenError, RequestLine, Role, StreamRef};
+use codecs::http::h2::{self, Connection, FieldRef, Limits, Message, OpenError, RequestLine, Role, StreamRef};
 use runtime::Core;
 
 use stream::Shared;
@@ -344,14 +344,14 @@ impl Mux {
         self.state.borrow().connection.is_established()
     }
 
-    /// Sends a request's head on a new stream. `lines` are its fields as HTTP/1 has them, without Host.
+    /// Sends a request's head on a new stream. `fields` are without Host.
     ///
     /// # Errors
     /// The connection takes no more streams.
     pub(crate) fn request<'a>(
         self: &Rc<Mux>,
         line: &RequestLine<'_>,
-        lines: impl IntoIterator<Item = FieldLine<'a>>,
+        fields: impl IntoIterator<Item = FieldRef<'a>>,
         end_stream: bool,
     ) -> Result<Stream, OpenError> {
         let mut state = self.state.borrow_mut();
@@ -359,7 +359,7 @@ impl Mux {
             return Err(OpenError::Draining);
         }
         let State { connection, out, .. } = &mut *state;
-        let id = connection.send_request(line, lines, end_stream, out)?;
+        let id = connection.send_request(line, fields, end_stream, out)?;
         self.requests.set(self.requests.get() + 1);
         let stream = self.adopt(&mut state, id);
         if end_stream {

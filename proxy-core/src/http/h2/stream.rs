@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use codecs::http::h1::Trailers;
-use codecs::http::h2::{ErrorCode, Message, SendError, StreamRef, field_lines, text_lines};
+use codecs::http::h2::{ErrorCode, FieldRef, Message, SendError, StreamRef, field_lines, text_lines};
 use runtime::Slice;
 
 use super::{IDLE_MAX, Mux, Pumped, SPARE_MAX, State};
@@ -269,14 +269,18 @@ impl Stream {
         self.shared.outbox.borrow().queued_bytes
     }
 
-    /// Sends a response's head, interim or final: lines of fields as HTTP/1 has them.
-    pub(crate) fn send_response(&self, status: u16, lines: &[u8], end_stream: bool) {
+    /// Sends a response's head, interim or final.
+    pub(crate) fn send_response<'a>(
+        &self,
+        status: u16,
+        fields: impl IntoIterator<Item = FieldRef<'a>>,
+        end_stream: bool,
+    ) {
         let mux = &self.mux;
         let mut state = mux.state.borrow_mut();
         let State { connection, out, .. } = &mut *state;
         // A stream that is gone is noticed by whoever reads it.
-        let _: Result<(), SendError> =
-            connection.send_response(self.shared.id(), status, text_lines(lines), end_stream, out);
+        let _: Result<(), SendError> = connection.send_response(self.shared.id(), status, fields, end_stream, out);
         if end_stream {
             self.shared.outbox.borrow_mut().ending = Ending::Ended;
         }
@@ -297,8 +301,8 @@ impl Stream {
     pub(crate) fn finish(&self, trailers: Option<Trailers<'_>>) {
         let ending = trailers.map_or(Ending::Data, |trailers| {
             let mut lines = Vec::new();
-            for (name, value, _) in field_lines(trailers.bytes, trailers.fields) {
-                codecs::http::h1::emit::field(&mut lines, name, value);
+            for field in field_lines(trailers.bytes, trailers.fields) {
+                codecs::http::h1::emit::field(&mut lines, field.name, field.value);
             }
             Ending::Trailers(lines)
         });

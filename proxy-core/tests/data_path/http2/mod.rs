@@ -7,5 +7,6 @@ mod matrix;
 mod multiplexing;
 mod origin;
 mod raw;
+mod secrets;
 mod tunnels;
 mod world;

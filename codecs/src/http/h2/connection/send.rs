@@ -3,10 +3,9 @@
 use super::{Asked, Connection, StreamRef};
 use crate::http::Method;
 use crate::http::h2::budget::{Budget, WINDOW_UPDATES_PER_FRAME};
-use crate::http::h2::emit::{self, FieldLine, RequestLine};
+use crate::http::h2::emit::{self, FieldRef, RequestLine};
 use crate::http::h2::error::{OpenError, SendError};
 use crate::http::h2::frame::{self, Kind, flags};
-use crate::http::h2::hpack::Name;
 
 /// What a DATA frame may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +26,7 @@ impl Connection {
     pub fn send_request<'a>(
         &mut self,
         line: &RequestLine<'_>,
-        fields: impl IntoIterator<Item = FieldLine<'a>>,
+        fields: impl IntoIterator<Item: Into<FieldRef<'a>>>,
         end_stream: bool,
         out: &mut Vec<u8>,
     ) -> Result<StreamRef, OpenError> {
@@ -50,8 +49,8 @@ impl Connection {
         emit::headers(out, id, end_stream, self.peer.frame_bytes_max as usize, |out| {
             encoder.begin(out);
             emit::request_line(encoder, out, line);
-            for (name, value, never_indexed) in fields {
-                encoder.field(out, Name::Field(name), value, never_indexed);
+            for field in fields {
+                encoder.field(out, &field.into());
             }
         });
         Ok(stream)
@@ -65,7 +64,7 @@ impl Connection {
         &mut self,
         stream: StreamRef,
         status: u16,
-        fields: impl IntoIterator<Item = FieldLine<'a>>,
+        fields: impl IntoIterator<Item: Into<FieldRef<'a>>>,
         end_stream: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
@@ -79,8 +78,8 @@ impl Connection {
         emit::headers(out, stream.id, end_stream, self.peer.frame_bytes_max as usize, |out| {
             encoder.begin(out);
             emit::status_line(encoder, out, status);
-            for (name, value, never_indexed) in fields {
-                encoder.field(out, Name::Field(name), value, never_indexed);
+            for field in fields {
+                encoder.field(out, &field.into());
             }
         });
         if end_stream {
@@ -96,7 +95,7 @@ impl Connection {
     pub fn send_trailers<'a>(
         &mut self,
         stream: StreamRef,
-        fields: impl IntoIterator<Item = FieldLine<'a>>,
+        fields: impl IntoIterator<Item: Into<FieldRef<'a>>>,
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
         self.sendable(stream)?;
@@ -107,8 +106,8 @@ impl Connection {
         let encoder = &mut self.encoder;
         emit::headers(out, stream.id, true, self.peer.frame_bytes_max as usize, |out| {
             encoder.begin(out);
-            for (name, value, never_indexed) in fields {
-                encoder.field(out, Name::Field(name), value, never_indexed);
+            for field in fields {
+                encoder.field(out, &field.into());
             }
         });
         self.close_local(stream);

@@ -8,6 +8,7 @@
 use super::statics::{STATIC_ENTRIES, name_index};
 use super::table::Table;
 use super::{ENTRY_OVERHEAD_BYTES, huffman, integer};
+use crate::http::h2::emit::FieldRef;
 use crate::http::{FieldId, FieldSet};
 
 const SLOTS: usize = 128;
@@ -17,15 +18,6 @@ const NAME_SLOTS: usize = 64;
 const SENSITIVE: FieldSet = FieldSet::of(&[FieldId::Authorization, FieldId::ProxyAuthorization, FieldId::SetCookie]);
 /// Shorter cookies can be guessed, too.
 const GUESSABLE_COOKIE_BYTES: usize = 20;
-
-/// The name of a field to encode.
-#[derive(Clone, Copy)]
-pub(crate) enum Name<'a> {
-    /// A pseudo-header field, with the index of a static entry of this name.
-    Pseudo(&'a [u8], usize),
-    /// In any case; written in lower case.
-    Field(&'a [u8]),
-}
 
 /// One direction's encoder.
 #[derive(Debug)]
@@ -92,33 +84,37 @@ impl Encoder {
         integer::encode(out, index, 7, 0x80);
     }
 
-    /// Writes a field; connection-specific ones, which HTTP/2 doesn't have, are left out (RFC 9113 8.2.2).
+    /// Writes a pseudo-header field; `index` is a static entry of its name, 0 if there is none.
+    pub(crate) fn pseudo(&mut self, out: &mut Vec<u8>, name: &[u8], index: usize, value: &[u8]) {
+        self.write(out, name, index, FieldId::Other, value, false);
+    }
+
+    /// Writes a field, its name in lower case; connection-specific ones, which HTTP/2 doesn't have, are left out
+    /// (RFC 9113 8.2.2).
     #[inline]
-    pub(crate) fn field(&mut self, out: &mut Vec<u8>, name: Name<'_>, value: &[u8], never_indexed: bool) {
-        match name {
-            Name::Pseudo(name, index) => self.write(out, name, index, FieldId::Other, value, never_indexed),
-            Name::Field(name) => match FieldId::of(name) {
-                FieldId::Connection
-                | FieldId::KeepAlive
-                | FieldId::ProxyConnection
-                | FieldId::TransferEncoding
-                | FieldId::Upgrade => {}
-                FieldId::Te if !value.eq_ignore_ascii_case(b"trailers") => {}
-                FieldId::Other if name.iter().any(u8::is_ascii_uppercase) => {
-                    let mut lower = core::mem::take(&mut self.lower);
-                    lower.clear();
-                    lower.extend(name.iter().map(u8::to_ascii_lowercase));
-                    self.write(out, &lower, 0, FieldId::Other, value, never_indexed);
-                    self.lower = lower;
-                }
-                FieldId::Other => self.write(out, name, 0, FieldId::Other, value, never_indexed),
-                id => {
-                    let never_indexed = never_indexed
-                        || SENSITIVE.contains(id)
-                        || (id == FieldId::Cookie && value.len() < GUESSABLE_COOKIE_BYTES);
-                    self.write(out, id.name().as_bytes(), name_index(id), id, value, never_indexed);
-                }
-            },
+    pub(crate) fn field(&mut self, out: &mut Vec<u8>, field: &FieldRef<'_>) {
+        let FieldRef { name, value, id, never_indexed } = *field;
+        match id {
+            FieldId::Connection
+            | FieldId::KeepAlive
+            | FieldId::ProxyConnection
+            | FieldId::TransferEncoding
+            | FieldId::Upgrade => {}
+            FieldId::Te if !value.eq_ignore_ascii_case(b"trailers") => {}
+            FieldId::Other if name.iter().any(u8::is_ascii_uppercase) => {
+                let mut lower = core::mem::take(&mut self.lower);
+                lower.clear();
+                lower.extend(name.iter().map(u8::to_ascii_lowercase));
+                self.write(out, &lower, 0, FieldId::Other, value, never_indexed);
+                self.lower = lower;
+            }
+            FieldId::Other => self.write(out, name, 0, FieldId::Other, value, never_indexed),
+            id => {
+                let never_indexed = never_indexed
+                    || SENSITIVE.contains(id)
+                    || (id == FieldId::Cookie && value.len() < GUESSABLE_COOKIE_BYTES);
+                self.write(out, id.name().as_bytes(), name_index(id), id, value, never_indexed);
+            }
         }
     }
 

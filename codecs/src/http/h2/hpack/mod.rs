@@ -12,7 +12,7 @@ mod statics;
 mod table;
 
 pub(crate) use decode::{Block, Decoder, Line};
-pub(crate) use encode::{Encoder, Name};
+pub(crate) use encode::Encoder;
 
 /// What an entry costs besides its name and value (RFC 7541 4.1); header lists are measured the same way.
 pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 32;

@@ -24,7 +24,7 @@ fn encode(encoder: &mut Encoder, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     encoder.begin(&mut out);
     for (name, value) in fields {
-        encoder.field(&mut out, Name::Field(name.as_bytes()), value.as_bytes(), false);
+        encoder.field(&mut out, &(name.as_bytes(), value.as_bytes(), false).into());
     }
     out
 }

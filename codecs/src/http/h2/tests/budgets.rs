@@ -133,7 +133,7 @@ fn seconds_and_useful_work_fill_the_budgets_again() {
         let (done, reset) = (StreamRef { id: 3 + 4 * number, slot: 1 }, 5 + 4 * number);
         server.input.extend(headers(done.id, GET, true));
         assert_eq!(run(&mut server, true), Ok(()));
-        server.connection.send_response(done, 200, [], true, &mut server.out).expect("open");
+        server.connection.send_response(done, 200, NO_FIELDS, true, &mut server.out).expect("open");
         server.input.extend(headers(reset, GET, true));
         server.input.extend(rst_stream(reset));
         assert_eq!(run(&mut server, true), Ok(()));
@@ -149,7 +149,7 @@ fn a_reset_behind_each_answer_is_no_flood() {
     client.nothing();
     let line = RequestLine { method: b"GET", scheme: b"http", authority: b"a", path: b"/", protocol: None };
     for _ in 0..3 * BudgetLimits::default().ignored.burst {
-        let stream = client.connection.send_request(&line, [], true, &mut client.out).expect("a stream");
+        let stream = client.connection.send_request(&line, NO_FIELDS, true, &mut client.out).expect("a stream");
         client.input.extend(headers(stream.id, &[(":status", "200")], true));
         client.input.extend(frame(Kind::RstStream, 0, stream.id, &[0; 4]));
         assert_eq!(run(&mut client, true), Ok(()));

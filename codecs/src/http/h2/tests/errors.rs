@@ -33,7 +33,7 @@ fn client() -> Side {
     client.nothing();
     for method in [b"GET".as_slice(), b"HEAD", b"GET"] {
         let line = RequestLine { method, ..LINE };
-        client.connection.send_request(&line, [], true, &mut client.out).expect("a stream");
+        client.connection.send_request(&line, NO_FIELDS, true, &mut client.out).expect("a stream");
     }
     client.out.clear();
     client
@@ -297,7 +297,7 @@ fn frames_from_a_server() {
 #[test]
 fn what_crosses_our_reset_is_ignored_and_its_window_given_back() {
     let (mut client, mut server) = pair(&Limits::default(), &Limits::default());
-    let asked = client.connection.send_request(&LINE, [], false, &mut client.out).expect("a stream");
+    let asked = client.connection.send_request(&LINE, NO_FIELDS, false, &mut client.out).expect("a stream");
     pass(&mut client, &mut server);
     let Event::Request { stream, .. } = server.expect() else { panic!("no request") };
     server.connection.reset(stream, ErrorCode::Cancel, &mut server.out);

@@ -102,7 +102,7 @@ fn a_request_and_its_response_with_bodies_and_trailers() {
     assert_eq!(data, b"hello");
     server.connection.release(stream, 5, &mut server.out);
 
-    server.connection.send_response(stream, 103, [], false, &mut server.out).expect("interim");
+    server.connection.send_response(stream, 103, NO_FIELDS, false, &mut server.out).expect("interim");
     let fields: [FieldLine<'_>; 1] = [(b"server", b"s", false)];
     server.connection.send_response(stream, 200, fields, false, &mut server.out).expect("final");
     server.connection.data_frame(stream, 2, false, &mut server.out).expect("open");
@@ -126,15 +126,15 @@ fn a_request_and_its_response_with_bodies_and_trailers() {
 fn an_extended_connect_is_a_tunnel_in_both_directions() {
     let line = RequestLine { method: b"CONNECT", protocol: Some(b"websocket"), ..GET };
     let mut early = Side::new(Role::Client, &Limits::default());
-    let refused = early.connection.send_request(&line, [], false, &mut early.out);
+    let refused = early.connection.send_request(&line, NO_FIELDS, false, &mut early.out);
     assert_eq!(refused, Err(OpenError::NoConnectProtocol), "nothing heard of the server yet");
     let (mut client, mut server) = pair(&Limits::default(), &Limits::default());
-    let asked = client.connection.send_request(&line, [], false, &mut client.out).expect("a stream");
+    let asked = client.connection.send_request(&line, NO_FIELDS, false, &mut client.out).expect("a stream");
     pass(&mut client, &mut server);
     let Event::Request { stream, end_stream: false } = server.expect() else { panic!("no request") };
     let (head, bytes) = (&server.message.request, server.message.text.as_slice());
     assert_eq!((head.method, head.protocol.map(|name| text(name.of(bytes)))), (Method::Connect, Some("websocket")));
-    server.connection.send_response(stream, 200, [], false, &mut server.out).expect("open");
+    server.connection.send_response(stream, 200, NO_FIELDS, false, &mut server.out).expect("open");
     server.connection.data_frame(stream, 2, true, &mut server.out).expect("open");
     server.out.extend_from_slice(b"ws");
     pass(&mut server, &mut client);

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 fn sending_stops_at_the_smaller_window_and_goes_on_when_it_opens() {
     let limits = Limits { stream_window_bytes: 10, ..Limits::default() };
     let (mut client, mut server) = pair(&Limits::default(), &limits);
-    let asked = client.connection.send_request(&LINE, [], false, &mut client.out).expect("a stream");
+    let asked = client.connection.send_request(&LINE, NO_FIELDS, false, &mut client.out).expect("a stream");
     assert_eq!(client.connection.send_capacity(asked), 10);
     let granted = client.connection.data_frame(asked, 15, true, &mut client.out).expect("open");
     assert_eq!(granted, Granted { bytes: 10, ended: false });
@@ -33,7 +33,7 @@ fn sending_stops_at_the_smaller_window_and_goes_on_when_it_opens() {
 #[test]
 fn a_lowered_initial_window_can_go_below_zero() {
     let (mut client, mut server) = pair(&Limits::default(), &Limits::default());
-    let asked = client.connection.send_request(&LINE, [], false, &mut client.out).expect("a stream");
+    let asked = client.connection.send_request(&LINE, NO_FIELDS, false, &mut client.out).expect("a stream");
     let before = client.connection.send_capacity(asked);
     client.connection.data_frame(asked, 1000, false, &mut client.out).expect("open");
     client.out.extend_from_slice(&[0; 1000]);
@@ -97,11 +97,11 @@ fn a_large_head_takes_continuation_frames() {
 fn a_graceful_end_takes_two_steps() {
     let (mut client, mut server) = pair(&Limits::default(), &Limits::default());
     server.connection.go_away_notice(&mut server.out);
-    let first = client.connection.send_request(&LINE, [], true, &mut client.out).expect("a stream");
+    let first = client.connection.send_request(&LINE, NO_FIELDS, true, &mut client.out).expect("a stream");
     pass(&mut client, &mut server);
     let Event::Request { stream, .. } = server.expect() else { panic!("still served") };
     server.connection.go_away(ErrorCode::NoError, &mut server.out);
-    let second = client.connection.send_request(&LINE, [], true, &mut client.out).expect("nothing heard yet");
+    let second = client.connection.send_request(&LINE, NO_FIELDS, true, &mut client.out).expect("nothing heard yet");
     pass(&mut client, &mut server);
     server.nothing();
     assert!(server.connection.is_draining() && server.connection.open_streams() == 1);
@@ -111,8 +111,8 @@ fn a_graceful_end_takes_two_steps() {
         assert!(matches!(event, Event::GoAway { last_stream, .. } if last_stream == last), "{event:?}");
         assert_eq!(client.connection.is_open(second), last == MAX_31_BITS);
     }
-    assert_eq!(client.connection.send_request(&LINE, [], true, &mut client.out), Err(OpenError::Draining));
-    server.connection.send_response(stream, 204, [], true, &mut server.out).expect("open");
+    assert_eq!(client.connection.send_request(&LINE, NO_FIELDS, true, &mut client.out), Err(OpenError::Draining));
+    server.connection.send_response(stream, 204, NO_FIELDS, true, &mut server.out).expect("open");
     pass(&mut server, &mut client);
     assert_eq!(client.expect(), Event::Response { stream: first, end_stream: true });
     assert_eq!((client.connection.open_streams(), server.connection.open_streams()), (0, 0));
@@ -122,8 +122,8 @@ fn a_graceful_end_takes_two_steps() {
 fn a_client_stays_within_the_peer_s_number_of_streams() {
     let limits = Limits { concurrent_streams_max: 2, ..Limits::default() };
     let (mut client, mut server) = pair(&Limits::default(), &limits);
-    let first = client.connection.send_request(&LINE, [], true, &mut client.out).expect("a stream");
-    client.connection.send_request(&LINE, [], true, &mut client.out).expect("a stream");
+    let first = client.connection.send_request(&LINE, NO_FIELDS, true, &mut client.out).expect("a stream");
+    client.connection.send_request(&LINE, NO_FIELDS, true, &mut client.out).expect("a stream");
     assert_eq!(client.connection.can_open(), Err(OpenError::TooManyStreams));
     client.connection.reset(first, ErrorCode::Cancel, &mut client.out);
     assert_eq!(client.connection.can_open(), Ok(()));
