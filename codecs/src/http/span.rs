@@ -35,18 +35,6 @@ impl Span {
         self.end <= self.start
     }
 
-    /// Where `part`, a subslice of `whole`, lies in it. An empty `part` gets `empty_at` for its position, as the address
-    /// of an empty slice need not lie in `whole`.
-    #[inline]
-    pub(crate) fn within(whole: &[u8], part: &[u8], empty_at: usize) -> Span {
-        if part.is_empty() {
-            return Span::new(empty_at..empty_at);
-        }
-        let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
-        debug_assert!(start + part.len() <= whole.len(), "not a part of the input");
-        Span::new(start..start.wrapping_add(part.len()))
-    }
-
     /// The same bytes when `by` more come before them.
     #[inline]
     pub(crate) fn shifted(self, by: u32) -> Span {

@@ -1,38 +1,33 @@
-//! Names what httparse refused. Off the hot path: runs once, on a head that ends its connection.
+//! Names what is wrong with lines that were refused. Off the hot path: runs once, on a head that ends its connection.
 
 use crate::http::ErrorKind;
 use crate::http::is_token;
 
-/// Why httparse refused a complete request head.
+/// What is wrong with the request line that `head` begins with.
 #[cold]
-pub(super) fn request(head: &[u8], error: httparse::Error) -> ErrorKind {
+pub(super) fn request(head: &[u8]) -> ErrorKind {
     let line = first_line(head);
     method(line)
         .or_else(|| control_character(line))
         .or_else(|| request_line(line))
-        .unwrap_or_else(|| fields(head, error))
+        .unwrap_or(ErrorKind::InvalidRequestLine)
 }
 
-/// Why httparse refused a complete response head.
+/// What is wrong with the status line that `head` begins with.
 #[cold]
-pub(super) fn response(head: &[u8], error: httparse::Error) -> ErrorKind {
+pub(super) fn status_line(head: &[u8]) -> ErrorKind {
     let line = first_line(head);
-    if let Some(kind) = control_character(line) {
-        return kind;
-    }
-    match error {
-        httparse::Error::Version if is_other_version(line.get(..8).unwrap_or_default()) => {
-            ErrorKind::UnsupportedVersion
-        }
-        httparse::Error::Version | httparse::Error::Status => ErrorKind::InvalidStatusLine,
-        error => fields(head, error),
+    match control_character(line) {
+        Some(kind) => kind,
+        None if is_other_version(line.get(..8).unwrap_or_default()) => ErrorKind::UnsupportedVersion,
+        None => ErrorKind::InvalidStatusLine,
     }
 }
 
-/// Why httparse refused trailers: field lines and an empty one.
+/// What is wrong with the form of field lines; `other` if nothing is.
 #[cold]
-pub(super) fn trailers(lines: &[u8], error: httparse::Error) -> ErrorKind {
-    split_lines(lines).find_map(field_line).unwrap_or_else(|| by_error(error))
+pub(super) fn fields_or(lines: &[u8], other: ErrorKind) -> ErrorKind {
+    split_lines(lines).find_map(field_line).unwrap_or(other)
 }
 
 /// What is wrong in the beginning of a request head that isn't complete: it must begin with a method. Tells another
@@ -105,10 +100,6 @@ fn is_other_version(version: &[u8]) -> bool {
         if major.is_ascii_digit() && minor.is_ascii_digit() && version != b"HTTP/1.0" && version != b"HTTP/1.1")
 }
 
-fn fields(head: &[u8], error: httparse::Error) -> ErrorKind {
-    split_lines(head).skip(1).find_map(field_line).unwrap_or_else(|| by_error(error))
-}
-
 fn field_line(line: &[u8]) -> Option<ErrorKind> {
     if let [b' ' | b'\t', ..] = line {
         return Some(ErrorKind::ObsFold);
@@ -126,15 +117,5 @@ fn field_line(line: &[u8]) -> Option<ErrorKind> {
         name if !is_token(name) => Some(ErrorKind::InvalidFieldName),
         _ if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') => Some(ErrorKind::InvalidFieldValue),
         _ => None,
-    }
-}
-
-fn by_error(error: httparse::Error) -> ErrorKind {
-    match error {
-        httparse::Error::HeaderName => ErrorKind::InvalidFieldName,
-        httparse::Error::HeaderValue => ErrorKind::InvalidFieldValue,
-        httparse::Error::TooManyHeaders => ErrorKind::TooManyFields,
-        httparse::Error::Status => ErrorKind::InvalidStatusLine,
-        httparse::Error::NewLine | httparse::Error::Token | httparse::Error::Version => ErrorKind::InvalidRequestLine,
     }
 }

@@ -6,13 +6,14 @@
 //! `head.keep_alive` allows. An interim response (`head.is_interim()`) is followed by another response head at once.
 //! After an error the connection can't be used any more.
 //!
-//! A head passes three checks: the scan for its end ([`HeadScanner`]: line ends, sizes), httparse behind it (characters
-//! of each part), and the validator that all versions share (lengths, Host, hop-by-hop fields). Limits are in
+//! A head passes three checks: the scan for its end ([`HeadScanner`]: line ends, sizes), the lines (characters of
+//! each part), and the validator that all versions share (lengths, Host, hop-by-hop fields). Limits are in
 //! [`HeadLimits`](super::HeadLimits).
 
 mod body;
 mod classify;
 pub mod emit;
+mod lines;
 mod parse;
 mod scan;
 mod trailers;

@@ -1,5 +1,6 @@
 //! Heads of HTTP/1 messages.
 
+use super::lines::{self, Malformed};
 use super::{HeadScanner, classify};
 use crate::Status;
 use crate::http::span::to_u32;
@@ -8,11 +9,6 @@ use crate::http::{
     BodyLength, Error, ErrorKind, Field, FieldId, HeadLimits, Method, RequestHead, ResponseHead, Side, Span, Version,
     target,
 };
-use core::mem::MaybeUninit;
-
-/// Fields that fit the small array on the stack; nearly every head. Larger ones use an array of `FIELDS_MAX`.
-const FIELDS_USUAL: usize = 64;
-const FIELDS_MAX: usize = HeadLimits::FIELDS_MAX as usize;
 
 /// What a listener accepts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,11 +97,7 @@ fn request(
     head.fields_end = to_u32(end - 2);
     let start = scanner.head_start as usize;
     let mut facts = Facts::default();
-    if scanner.lines as usize <= FIELDS_USUAL {
-        request_lines::<FIELDS_USUAL>(input, start, end, head, &mut facts)?;
-    } else {
-        request_lines::<FIELDS_MAX>(input, start, end, head, &mut facts)?;
-    }
+    request_lines(&input[..end], start, head, &mut facts)?;
     if head.version == Version::Http10 && !options.http10 {
         return Err(ErrorKind::UnsupportedVersion);
     }
@@ -124,38 +116,16 @@ fn request(
     Ok(Status::Complete(end))
 }
 
-fn request_lines<const N: usize>(
-    input: &[u8],
-    start: usize,
-    end: usize,
-    head: &mut RequestHead,
-    facts: &mut Facts,
-) -> Result<(), ErrorKind> {
-    let lines = &input[start..end];
-    let mut slots = [const { MaybeUninit::uninit() }; N];
-    let mut parsed = httparse::Request::new(&mut []);
-    let consumed = match parsed.parse_with_uninit_headers(lines, &mut slots) {
-        Ok(httparse::Status::Complete(consumed)) => consumed,
-        Ok(httparse::Status::Partial) => 0,
-        Err(error) => {
-            note_start(lines, start, head);
-            return Err(classify::request(lines, error));
-        }
-    };
-    let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
-        return Err(ErrorKind::InvalidRequestLine);
-    };
-    head.method = Method::of(method.as_bytes());
-    head.method_span = Span::within(input, method.as_bytes(), start);
-    head.target = Span::within(input, target.as_bytes(), start);
-    head.version = if version == 0 { Version::Http10 } else { Version::Http11 };
-    if consumed != lines.len() {
-        return Err(ErrorKind::InvalidRequestLine);
-    }
-    fields(input, parsed.headers, &mut head.fields, facts)
+/// Reads the lines of `input`, which ends with the head's empty line, from `start` on.
+fn request_lines(input: &[u8], start: usize, head: &mut RequestHead, facts: &mut Facts) -> Result<(), ErrorKind> {
+    let fields_start = lines::request_line(input, start, head).map_err(|Malformed| {
+        note_start(&input[start..], start, head);
+        classify::request(&input[start..])
+    })?;
+    lines::fields(input, fields_start, &mut head.fields, |field| facts.note(input, field))
 }
 
-/// Method and target of a head that httparse refused, for the log; left empty if even they can't be told apart.
+/// Method and target of a head that was refused, for the log; left empty if even they can't be told apart.
 #[cold]
 fn note_start(lines: &[u8], start: usize, head: &mut RequestHead) {
     let Some(method_len) = memchr::memchr(b' ', lines) else { return };
@@ -172,30 +142,6 @@ fn note_start(lines: &[u8], start: usize, head: &mut RequestHead) {
     }
 }
 
-/// Turns httparse's fields into ours, with their ids, and lets the validator see each.
-#[inline]
-fn fields(
-    input: &[u8],
-    parsed: &[httparse::Header<'_>],
-    fields: &mut Vec<Field>,
-    facts: &mut Facts,
-) -> Result<(), ErrorKind> {
-    fields.reserve(parsed.len());
-    for header in parsed {
-        let mut field = field(input, header);
-        facts.note(input, &mut field)?;
-        fields.push(field);
-    }
-    Ok(())
-}
-
-#[inline]
-pub(super) fn field(input: &[u8], header: &httparse::Header<'_>) -> Field {
-    let name = Span::within(input, header.name.as_bytes(), 0);
-    let value = Span::within(input, header.value, name.end as usize + 1);
-    Field { name, value, id: FieldId::of(header.name.as_bytes()), hop_by_hop: false, never_indexed: false }
-}
-
 fn response(
     input: &[u8],
     limits: &HeadLimits,
@@ -209,11 +155,7 @@ fn response(
     };
     head.fields_end = to_u32(end - 2);
     let mut facts = Facts::default();
-    if scanner.lines as usize <= FIELDS_USUAL {
-        response_lines::<FIELDS_USUAL>(input, scanner, end, head, &mut facts)?;
-    } else {
-        response_lines::<FIELDS_MAX>(input, scanner, end, head, &mut facts)?;
-    }
+    response_lines(&input[..end], scanner.head_start as usize, head, &mut facts)?;
     let persistence = facts.persistence(input, head.version, &mut head.fields)?;
     head.keep_alive = persistence.keep_alive;
     head.upgrade = persistence.upgrade;
@@ -221,37 +163,11 @@ fn response(
     Ok(Status::Complete(end))
 }
 
-fn response_lines<const N: usize>(
-    input: &[u8],
-    scanner: &HeadScanner,
-    end: usize,
-    head: &mut ResponseHead,
-    facts: &mut Facts,
-) -> Result<(), ErrorKind> {
-    /// `HTTP/1.1 200 `
-    const REASON_AT: u32 = 13;
-    let start = scanner.head_start;
-    let lines = &input[start as usize..end];
-    let mut slots = [const { MaybeUninit::uninit() }; N];
-    let mut parsed = httparse::Response::new(&mut []);
-    let consumed =
-        match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, lines, &mut slots) {
-            Ok(httparse::Status::Complete(consumed)) => consumed,
-            Ok(httparse::Status::Partial) => 0,
-            Err(error) => return Err(classify::response(lines, error)),
-        };
-    let (Some(status @ 100..=999), Some(version)) = (parsed.code, parsed.version) else {
-        return Err(ErrorKind::InvalidStatusLine);
-    };
-    head.status = status;
-    head.version = if version == 0 { Version::Http10 } else { Version::Http11 };
-    // Not httparse's reason, which is empty when it contains bytes above 0x7f.
-    let reason_start = (start + REASON_AT).min(scanner.first_line_end);
-    head.reason = Span { start: reason_start, end: scanner.first_line_end };
-    if consumed != lines.len() {
-        return Err(ErrorKind::InvalidStatusLine);
-    }
-    fields(input, parsed.headers, &mut head.fields, facts)
+/// As [`request_lines`].
+fn response_lines(input: &[u8], start: usize, head: &mut ResponseHead, facts: &mut Facts) -> Result<(), ErrorKind> {
+    let fields_start =
+        lines::status_line(input, start, head).map_err(|Malformed| classify::status_line(&input[start..]))?;
+    lines::fields(input, fields_start, &mut head.fields, |field| facts.note(input, field))
 }
 
 /// Length of a response's body, and what it means for the connection (RFC 9112 6.3).

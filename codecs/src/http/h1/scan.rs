@@ -11,7 +11,7 @@ pub const LEADING_CRLF_MAX: u32 = 2;
 /// a byte. Start with the default; pass the same input with more bytes behind it each time. Once a head is complete, the
 /// next call begins with the next head.
 ///
-/// It accepts CRLF as the only line end, which httparse doesn't insist on, and enforces the limits on the bytes that are
+/// It accepts CRLF as the only line end, and enforces the limits on the bytes that are
 /// there even while the head is incomplete.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HeadScanner {
@@ -81,7 +81,7 @@ impl HeadScanner {
                 }
             }
             self.lines += 1;
-            if self.lines - 1 > limits.fields_max {
+            if self.lines - 1 > limits.fields_max.min(HeadLimits::FIELDS_MAX) {
                 return Err(ErrorKind::TooManyFields);
             }
             self.line_start = line_end + 1;

@@ -1,9 +1,9 @@
 //! Trailer fields: collected while they arrive, parsed at the end of the body (RFC 9112 section 7.1.2).
 
-use super::{classify, parse};
+use super::lines;
 use crate::http::span::to_u32;
 use crate::http::validate::note_trailer;
-use crate::http::{ErrorKind, Field, HeadLimits};
+use crate::http::{ErrorKind, Field};
 
 /// Trailer fields, with the bytes that their spans refer to.
 #[derive(Clone, Copy, Debug)]
@@ -62,17 +62,6 @@ impl Section {
             return Ok(());
         }
         self.bytes.extend_from_slice(EMPTY_LINE);
-        let mut slots = [const { httparse::EMPTY_HEADER }; HeadLimits::FIELDS_MAX as usize];
-        let parsed = match httparse::parse_headers(&self.bytes, &mut slots) {
-            Ok(httparse::Status::Complete((consumed, parsed))) if consumed == self.bytes.len() => parsed,
-            Ok(_) => return Err(ErrorKind::InvalidFieldName),
-            Err(error) => return Err(classify::trailers(&self.bytes, error)),
-        };
-        for header in parsed {
-            let mut field = parse::field(&self.bytes, header);
-            note_trailer(&mut field)?;
-            self.fields.push(field);
-        }
-        Ok(())
+        lines::fields(&self.bytes, 0, &mut self.fields, note_trailer)
     }
 }
