@@ -201,6 +201,11 @@ impl World {
         stats.set(ServerStat::LoopTurns, counts.turns);
         stats.set(ServerStat::LoopCompletionOverflow, counts.driver.overflows);
         stats.set(ServerStat::LoopBuffersExhausted, counts.driver.buffers_exhausted);
+        let (buffers, in_use) = self.core.receive_buffers();
+        stats.set(ServerStat::LoopReceiveBuffers, buffers as u64);
+        stats.set(ServerStat::LoopReceiveBuffersInUse, in_use as u64);
+        stats.set(ServerStat::LoopSockets, self.core.sockets_open() as u64);
+        stats.set(ServerStat::LoopTasks, self.core.tasks_live() as u64);
         if counts.turn_us_max > TURN_OVERRUN_US {
             stats.inc(ServerStat::LoopTurnOverrun);
         }

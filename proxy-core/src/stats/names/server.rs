@@ -38,6 +38,10 @@ stats! {
         LoopCompletionOverflow Counter "loop.completion_overflow" "Times that the kernel's completion queue ran over (own).";
         LoopBuffersExhausted Counter "loop.buffers_exhausted" "Times that receiving stopped because no buffer was free (own).";
         LoopTurnOverrun Counter "loop.turn_overrun" "Turns that kept other work waiting for too long (own).";
+        LoopReceiveBuffers Gauge "loop.receive_buffers" "Receive buffers of 64 KiB that the cores have (own).";
+        LoopReceiveBuffersInUse Gauge "loop.receive_buffers_in_use" "Those of them that hold something (own).";
+        LoopSockets Gauge "loop.sockets" "Sockets of the cores, closing ones included (own).";
+        LoopTasks Gauge "loop.tasks" "Tasks of the cores that have not ended (own).";
         AdminRequests Counter "admin.requests" "Requests to the admin address (own).";
     }
 }
