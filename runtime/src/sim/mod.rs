@@ -126,7 +126,7 @@ impl Simulation {
                 self.network.borrow_mut().now_us = next;
                 continue;
             }
-            let lane = *self.random.pick(&ready);
+            let lane = self.random.pick(&ready);
             self.turn(lane)?;
             return Ok(true);
         }

@@ -435,7 +435,7 @@ impl Network {
             return self.schedule(back, Event::Reset { socket: client, errno: libc::ECONNREFUSED });
         }
         // SO_REUSEPORT: any of them.
-        let listener = *self.random.pick(listeners);
+        let listener = self.random.pick(listeners);
         let open = self.get(listener).is_some_and(|socket| !socket.refusing && socket.queue.len() < socket.backlog);
         if open {
             self.schedule(back, Event::SynAck { client, listener });
@@ -518,7 +518,7 @@ impl Network {
     pub(crate) fn accepted(&mut self, number: u32) -> Option<(Key, Acceptance)> {
         let fails = self.random.chance(self.faults.accept_fails);
         let ends = self.random.chance(self.faults.multishot_ends);
-        let errno = *self.random.pick(&[libc::ECONNABORTED, libc::EMFILE, libc::ENFILE, libc::EINTR]);
+        let errno = self.random.pick(&[libc::ECONNABORTED, libc::EMFILE, libc::ENFILE, libc::EINTR]);
         let socket = self.get(number).filter(|socket| socket.state == State::Listening)?;
         let operation = socket.receive?;
         if operation.cancelled {

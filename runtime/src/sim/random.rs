@@ -39,8 +39,9 @@ impl Random {
         per_mille > 0 && self.below(1_000) < u64::from(per_mille)
     }
 
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len() as u64) as usize]
+    /// One of them; there must be one.
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
     }
 
     /// Another stream, so that one user's draws don't move another's.
