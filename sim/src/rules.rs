@@ -13,7 +13,8 @@
 //! A request that may not be sent again (POST, or one whose body was under way) has one more: that origins ended idle
 //! connections, one of which it may have met.
 //!
-//! Whatever the client saw: a request that isn't idempotent reaches an origin once at most, others no more often than
+//! Whatever the client saw: a request that isn't idempotent reaches an origin once at most (unless its
+//! route asks for retries), others no more often than
 //! the proxy may try, and one that was refused unread (`connection: close` before it) not at all.
 
 use std::collections::BTreeMap;
@@ -24,6 +25,10 @@ use crate::ledger::{Entry, Outcome, Visit};
 
 /// Tries of a request that may be sent again: three connects, and once more after a stale connection.
 const VISITS_MAX: usize = 4;
+
+/// A route whose config asks for retries, of any method, and how many.
+pub(crate) const RETRIED: &str = "retried";
+pub(crate) const RETRIES: usize = 2;
 
 /// What the whole run allows.
 pub(crate) struct World<'a> {
@@ -56,7 +61,11 @@ impl World<'_> {
         let Some(outcome) = &entry.outcome else { return Err("it never ended".into()) };
         let mates = || entry.mates.iter().filter_map(|mate| self.entries.get(mate)).any(|mate| self.excuse(mate));
         let torn = entry.client.is_some_and(|client| self.recorder.was_torn(client));
-        let most = if ask.verb.is_idempotent() { VISITS_MAX } else { 1 };
+        let most = match ask.route.as_str() {
+            RETRIED => VISITS_MAX + RETRIES,
+            _ if ask.verb.is_idempotent() => VISITS_MAX,
+            _ => 1,
+        };
         if visits.len() > most {
             return Err(format!("{} visits of an origin are too many", visits.len()));
         }

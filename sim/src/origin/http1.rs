@@ -20,6 +20,7 @@ struct Connection {
     timer: Timer,
     input: Vec<u8>,
     from: SocketAddr,
+    is_fresh: bool,
 }
 
 /// The connection is over.
@@ -28,7 +29,7 @@ struct Over;
 pub(crate) async fn serve(stage: Stage, socket: Socket) {
     let timer = stage.core.timer();
     let Some(from) = socket.peer_address() else { return };
-    let mut connection = Connection { stage, socket, timer, input: Vec::new(), from };
+    let mut connection = Connection { stage, socket, timer, input: Vec::new(), from, is_fresh: true };
     while let Ok(true) = connection.exchange().await {}
     if connection.input.is_empty() {
         return;
@@ -69,6 +70,9 @@ impl Connection {
             };
             self.socket.send(&rest[..n as usize]);
             rest = &rest[n as usize..];
+            if rest.is_empty() && !cut {
+                self.stage.ledger.visited(ask.id, place, |visit| visit.answered = true);
+            }
             let pause_ms = self.stage.pause_ms();
             if pause_ms > 0 {
                 self.stage.core.sleep_ms(pause_ms).await;
@@ -82,7 +86,6 @@ impl Connection {
             Ending::CutOff => return Ok(false),
             _ => {}
         }
-        self.stage.ledger.visited(ask.id, place, |visit| visit.answered = true);
         if ask.early {
             // What is left of the request is read, so that the answer isn't lost with a reset.
             self.read_body(&head, &ask, place).await?;
@@ -100,7 +103,9 @@ impl Connection {
     async fn read_head(&mut self, head: &mut RequestHead) -> Result<Option<Ask>, Over> {
         let limits = HeadLimits::default();
         let idle_ms = self.stage.random.size(self.stage.profile.origin_idle_ms_max);
-        let deadline_ms = self.stage.core.now_ms() + idle_ms;
+        // Who has just connected is given time: the proxy doesn't send again what met the end of a fresh connection.
+        let is_fresh = std::mem::take(&mut self.is_fresh);
+        let deadline_ms = if is_fresh { u64::MAX } else { self.stage.core.now_ms() + idle_ms };
         loop {
             let parsed = parse_request(&self.input, &limits, &RequestOptions::default(), head);
             match parsed {
