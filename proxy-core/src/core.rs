@@ -5,7 +5,7 @@
 //! connections; a request under way keeps the `Generation` that it began with. Then it acknowledges.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -80,8 +80,9 @@ pub(crate) struct World {
     pub(crate) cores: usize,
     janitor: Watcher,
     generation: RefCell<Rc<Generation>>,
-    clusters: RefCell<HashMap<String, Rc<Cluster>>>,
-    listeners: RefCell<HashMap<SocketAddr, Rc<Listener>>>,
+    // Ordered, so that the same seed does the same in a simulation.
+    clusters: RefCell<BTreeMap<String, Rc<Cluster>>>,
+    listeners: RefCell<BTreeMap<SocketAddr, Rc<Listener>>>,
     /// Listeners that left the config, and until when connections that another core hands over may still be theirs.
     closed: RefCell<Vec<(Rc<Listener>, u64)>>,
     pub(crate) peers: RefCell<Vec<Option<Sender<HandOver>>>>,
@@ -240,13 +241,13 @@ impl World {
     fn take_listeners(self: &Rc<World>, generation: &Rc<Generation>) -> Vec<String> {
         let mut deaf = Vec::new();
         let mut old = std::mem::take(&mut *self.listeners.borrow_mut());
-        let mut listeners = HashMap::new();
+        let mut listeners = BTreeMap::new();
         for config in &generation.snapshot.listeners {
             // One that now serves something else is another listener: open connections go on as what they are.
             let like = |_: &SocketAddr, listener: &mut Rc<Listener>| {
                 listener.address() == config.address && listener.serves_like(config)
             };
-            let listener = match old.extract_if(like).next() {
+            let listener = match old.extract_if(.., like).next() {
                 Some((_, listener)) => {
                     listener.reconcile(config, generation);
                     listener

@@ -40,28 +40,31 @@ impl Lanes {
     pub fn start(plan: &Plan, server: &Arc<Block>, sinks: Vec<Sink>) -> io::Result<(Lanes, Threads)> {
         let cores = plan.cpus.len();
         let bells = (0..cores).map(|_| Bell::new()).collect::<io::Result<Vec<Bell>>>()?;
-        let adopted = Page::new(cores, cores);
-        let mut mesh = Mesh::new(&bells);
-        let mut lanes = Lanes { senders: Vec::new() };
+        let (lanes, parts) = Lanes::prepare(&bells, server, sinks);
         let mut threads = Threads(Vec::new());
-        for (id, (bell, log)) in bells.into_iter().zip(sinks).enumerate() {
-            let (sender, messages) = mailbox::channel(&bell, MESSAGES_MAX);
-            let parts = Parts {
-                cores,
-                messages,
-                incoming: std::mem::take(&mut mesh.incoming[id]),
-                outgoing: std::mem::take(&mut mesh.outgoing[id]),
-                adopted: adopted.clone(),
-                server_stats: server.clone(),
-                log,
-            };
+        for (id, (bell, parts)) in bells.into_iter().zip(parts).enumerate() {
             let options = Options { id, driver: plan.driver, cpu: plan.cpus[id], ..Options::default() };
             let thread = std::thread::Builder::new().name(format!("core-{id}"));
             let thread = thread.spawn(move || runtime::run(&options, &bell, |core| core::run(core, parts)))?;
-            lanes.senders.push(sender);
             threads.0.push(thread);
         }
         Ok((lanes, threads))
+    }
+
+    /// What each core needs to start, by whoever runs them: one for each bell, in order.
+    pub fn prepare(bells: &[Bell], server: &Arc<Block>, sinks: Vec<Sink>) -> (Lanes, Vec<Parts>) {
+        let cores = bells.len();
+        let adopted = Page::new(cores, cores);
+        let Mesh { incoming, outgoing } = Mesh::new(bells);
+        let mut lanes = Lanes { senders: Vec::new() };
+        let mut all = Vec::new();
+        for (((bell, log), incoming), outgoing) in bells.iter().zip(sinks).zip(incoming).zip(outgoing) {
+            let (sender, messages) = mailbox::channel(bell, MESSAGES_MAX);
+            lanes.senders.push(sender);
+            let (adopted, server_stats) = (adopted.clone(), server.clone());
+            all.push(Parts { cores, messages, incoming, outgoing, adopted, server_stats, log });
+        }
+        (lanes, all)
     }
 }
 

@@ -36,8 +36,9 @@ pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
     let end = session.run(&downstream, &config, tcp).await;
     stats.gauge_dec(TcpStat::DownstreamCxActive);
     session.log(&downstream, &config, tcp);
-    // A reset stays a reset on the other side, or a transfer that broke off would look complete.
-    if end == End::UpstreamFailed {
+    // A reset stays a reset on the other side, and what a drain cuts off ends in one: a transfer that broke off would
+    // look complete.
+    if matches!(end, End::UpstreamFailed | End::CutOff) {
         downstream.socket.reset();
     }
 }
@@ -114,8 +115,8 @@ impl Session {
         stats.inc(if remote { TcpStat::DownstreamCxDestroyRemote } else { TcpStat::DownstreamCxDestroyLocal });
         match relayed.end {
             End::UpstreamFailed => upstream.closed_by_remote(),
-            End::ClientFailed => upstream.reset(),
-            End::Complete | End::Idle | End::CutOff => {}
+            End::ClientFailed | End::CutOff => upstream.reset(),
+            End::Complete | End::Idle => {}
         }
         relayed.end
     }

@@ -2,7 +2,7 @@
 
 mod ops;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ on_both_drivers!(
     the_drain_timeout_cuts_off_what_is_left,
     a_second_signal_stops_at_once,
     a_tcp_session_is_finished_within_the_drain,
+    a_tcp_session_that_the_drain_cuts_off_does_not_look_whole,
 );
 
 struct Setting {
@@ -145,6 +146,21 @@ fn a_tcp_session_is_finished_within_the_drain(driver: &str) {
     assert!(proxy.running());
     drop(session);
     assert_eq!(proxy.exit().code(), Some(0));
+}
+
+fn a_tcp_session_that_the_drain_cuts_off_does_not_look_whole(driver: &str) {
+    let origin = Origin::start("origin");
+    let listen = free_address();
+    let config = simple(listen, &[origin.address])
+        .replace("http: { routes: [{ match: { prefix: / }, cluster: app }] }", "tcp: { cluster: app }");
+    let proxy = Proxy::start_with(&config, &["--driver", driver, "--drain-timeout", "300ms"], |_| {});
+    let mut session = TcpStream::connect(listen).expect("connects");
+    session.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    session.write_all(b"GET /trickle/600 HTTP/1.1\r\nhost: a\r\n\r\n").expect("sent");
+    session.read_exact(&mut [0; 20]).expect("the beginning of a response");
+    proxy.signal(libc::SIGTERM);
+    let error = session.read_to_end(&mut Vec::new()).expect_err("no orderly end");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[test]

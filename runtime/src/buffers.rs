@@ -52,6 +52,8 @@ struct Shared {
     free: RefCell<Vec<u16>>,
     blocks: RefCell<Vec<NonNull<Meta>>>,
     receive: RefCell<Vec<NonNull<Meta>>>,
+    /// Memory of the receive buffers, where it is freed with the pool.
+    chunks: RefCell<Vec<(NonNull<u8>, Layout)>>,
     lent: Cell<usize>,
     /// Fewest free buffers since the last trim.
     free_min: Cell<usize>,
@@ -63,6 +65,8 @@ struct Shared {
 pub(crate) struct Pool {
     shared: NonNull<Shared>,
     buffers_max: usize,
+    /// No kernel ever sees the memory, so it may go with the pool.
+    simulated: bool,
 }
 
 /// A counted view of bytes in the pool; cut without copying.
@@ -75,16 +79,26 @@ pub struct Slice {
 impl Pool {
     /// `buffers_max`: receive buffers that may exist; the pool starts with one chunk of them.
     pub(crate) fn new(buffers_max: usize) -> Pool {
+        Pool::make(buffers_max, false)
+    }
+
+    /// A simulated core's: there are many of them in a process's life, so its memory goes with it.
+    pub(crate) fn simulated(buffers_max: usize) -> Pool {
+        Pool::make(buffers_max, true)
+    }
+
+    fn make(buffers_max: usize, simulated: bool) -> Pool {
         let shared = Box::new(Shared {
             holders: Cell::new(1),
             free: RefCell::default(),
             blocks: RefCell::default(),
             receive: RefCell::default(),
+            chunks: RefCell::default(),
             lent: Cell::new(0),
             free_min: Cell::new(0),
             trimmed: Cell::new(0),
         });
-        Pool { shared: NonNull::from(Box::leak(shared)), buffers_max: buffers_max.min(1 << 15) }
+        Pool { shared: NonNull::from(Box::leak(shared)), buffers_max: buffers_max.min(1 << 15), simulated }
     }
 
     fn shared(&self) -> &Shared {
@@ -119,9 +133,12 @@ impl Pool {
             return None;
         }
         let layout = Layout::from_size_align(RECEIVE_BUFFER_STRIDE * count, 4096).ok()?;
-        // SAFETY: the layout's size isn't zero. Chunks are kept for the process's life (a pool never shrinks), so
-        // every buffer's memory outlives its slices.
+        // SAFETY: the layout's size isn't zero. Chunks are kept for the process's life (a pool never shrinks), or until
+        // the pool and every slice are gone, so every buffer's memory outlives its slices.
         let memory = NonNull::new(unsafe { std::alloc::alloc(layout) })?;
+        if self.simulated {
+            shared.chunks.borrow_mut().push((memory, layout));
+        }
         let mut free = shared.free.borrow_mut();
         for slot in (0..count).rev() {
             free.push((first + slot) as u16);
@@ -180,6 +197,37 @@ impl Pool {
         self.hold();
         debug_assert!(len <= RECEIVE_BUFFER_BYTES);
         Slice { meta, start: 0, end: len as u32 }
+    }
+
+    /// A lent buffer comes back with a copy of `bytes` (as many as fit) in it: what a kernel does, for a simulated one.
+    pub(crate) fn filled_with(&self, id: u16, bytes: &[u8]) -> Slice {
+        let bytes = &bytes[..bytes.len().min(RECEIVE_BUFFER_BYTES)];
+        let meta = self.shared().receive.borrow()[id as usize];
+        // SAFETY: metas of receive buffers live as long as `Shared`; the buffer is lent, so it has no views, and it has
+        // room for RECEIVE_BUFFER_BYTES.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), meta.as_ref().memory.as_ptr(), bytes.len()) };
+        self.filled(id, bytes.len())
+    }
+
+    /// Whether every receive buffer is exactly one of: free, lent (`lent` of them), or held by slices.
+    ///
+    /// # Errors
+    /// The figures that don't add up.
+    pub(crate) fn check(&self, lent: usize) -> Result<(), String> {
+        let shared = self.shared();
+        let receive = shared.receive.borrow();
+        // SAFETY: metas of receive buffers live as long as `Shared`.
+        let refs = |id: usize| unsafe { receive[id].as_ref() }.refs.get();
+        let held = (0..receive.len()).filter(|id| refs(*id) > 0).count();
+        let free = shared.free.borrow();
+        let (made, counted) = (receive.len(), shared.lent.get());
+        if lent != counted || free.len() + lent + held != made || free.iter().any(|id| refs(*id as usize) > 0) {
+            let free = free.len();
+            return Err(format!(
+                "receive buffers: {free} free + {lent} lent ({counted} counted) + {held} held of {made} made"
+            ));
+        }
+        Ok(())
     }
 
     fn hold(&self) {
@@ -248,7 +296,7 @@ fn release_shared(shared: NonNull<Shared>) {
         return;
     }
     // SAFETY: the last holder is gone: no slice and no pool refers to the box any more. The kernel's use of receive
-    // memory has ended before a pool is dropped (the driver goes first); chunks themselves are kept, see `grow`.
+    // memory has ended before a pool is dropped (the driver goes first); its chunks are kept all the same, see `grow`.
     let shared = unsafe { Box::from_raw(shared.as_ptr()) };
     for meta in shared.blocks.borrow().iter() {
         // SAFETY: blocks in the free list have no views.
@@ -257,6 +305,10 @@ fn release_shared(shared: NonNull<Shared>) {
     for meta in shared.receive.borrow().iter() {
         // SAFETY: no view is left, and metas were leaked boxes.
         drop(unsafe { Box::from_raw(meta.as_ptr()) });
+    }
+    for (memory, layout) in shared.chunks.borrow().iter() {
+        // SAFETY: allocated in `grow` with this layout; no view of it is left, and no kernel was ever lent it.
+        unsafe { std::alloc::dealloc(memory.as_ptr(), *layout) };
     }
 }
 

@@ -7,14 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::buffers::{Pool, Slice};
 use crate::doorbell::{self, Bell};
 use crate::driver::{Driver, DriverChoice, DriverCounts};
 use crate::executor::{Executor, TaskId};
+use crate::host::Host;
 use crate::recycle::{Arena, Recycled};
-use crate::sys;
 use crate::table::Table;
 use crate::timer::{TimerId, Wheel};
 
@@ -50,6 +49,7 @@ pub struct Core(pub(crate) Rc<Inner>);
 
 pub(crate) struct Inner {
     id: usize,
+    pub(crate) host: Host,
     pub(crate) table: RefCell<Table>,
     pub(crate) pool: Pool,
     pub(crate) executor: Executor,
@@ -61,7 +61,6 @@ pub(crate) struct Inner {
     relax_us: Cell<u64>,
     mail_waiters: RefCell<Vec<TaskId>>,
     stopping: Cell<bool>,
-    nonblocking: bool,
     driver_name: &'static str,
     counts: Cell<LoopCounts>,
     random: Cell<u64>,
@@ -88,56 +87,32 @@ pub fn run<F: Future<Output = ()> + 'static>(
         core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
     }
     let mut driver = Driver::new(options.driver, bell.doorbell.fd())?;
-    let now_us = sys::monotonic_us();
-    let core = Core(Rc::new(Inner {
-        id: options.id,
-        table: RefCell::new(Table::new()),
-        pool: Pool::new(options.receive_buffers_max),
-        executor: Executor::new(bell.number()),
-        wheel: RefCell::new(Wheel::new(now_us / 1_000)),
-        arena: Arena::new(),
-        now_us: Cell::new(now_us),
-        wall_offset_us: Cell::new(0),
-        wall_read_us: Cell::new(0),
-        relax_us: Cell::new(now_us + RELAX_US),
-        mail_waiters: RefCell::default(),
-        stopping: Cell::new(false),
-        nonblocking: driver.wants_nonblocking(),
-        driver_name: driver.name(),
-        counts: Cell::default(),
-        random: Cell::new(seed(now_us, options.id)),
-    }));
+    let host = Host::Kernel { nonblocking: driver.wants_nonblocking() };
+    let pool = Pool::new(options.receive_buffers_max);
+    let core = Core::new(options.id, bell.number(), host, pool, driver.name());
     let inner = &*core.0;
     let _entered = doorbell::enter(bell.number(), &inner.executor);
-    inner.tick();
-    inner.executor.spawn(main(core.clone()));
-    while !inner.stopping.get() {
+    core.spawn(main(core.clone()));
+    while !inner.stopping() {
         inner.turn(&mut driver, bell)?;
     }
-    inner.wind_down(&mut driver)
-}
-
-/// Different for each core and start; not for secrets.
-fn seed(now_us: u64, id: usize) -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    let mut hasher = std::hash::RandomState::new().build_hasher();
-    hasher.write_u64(now_us ^ id as u64);
-    hasher.finish() | 1
+    let deadline_us = inner.close_all();
+    while !inner.wind_down(&mut driver, deadline_us)? {}
+    Ok(())
 }
 
 impl Inner {
     fn tick(&self) {
-        let now = sys::monotonic_us();
+        let now = self.host.monotonic_us();
         self.now_us.set(now);
         self.table.borrow_mut().now_ms = now / 1_000;
         if now.wrapping_sub(self.wall_read_us.get()) >= WALL_REFRESH_US {
-            let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |wall| wall.as_micros() as u64);
-            self.wall_offset_us.set(wall.wrapping_sub(now));
+            self.wall_offset_us.set(self.host.wall_us().wrapping_sub(now));
             self.wall_read_us.set(now);
         }
     }
 
-    fn turn(&self, driver: &mut Driver, bell: &Bell) -> io::Result<()> {
+    pub(crate) fn turn(&self, driver: &mut Driver, bell: &Bell) -> io::Result<()> {
         let began_us = self.now_us.get();
         let rung = driver.reap(&mut self.table.borrow_mut(), &self.pool, COMPLETIONS_BUDGET);
         if rung {
@@ -158,7 +133,7 @@ impl Inner {
         let mut counts = self.counts.get();
         counts.turns += 1;
         counts.driver = driver.counts();
-        counts.turn_us_max = counts.turn_us_max.max(sys::monotonic_us() - began_us);
+        counts.turn_us_max = counts.turn_us_max.max(self.host.monotonic_us() - began_us);
         self.counts.set(counts);
         let busy = self.executor.has_ready() || driver.has_completions() || self.stopping.get();
         if busy || !bell.doorbell.fall_asleep() {
@@ -211,26 +186,62 @@ impl Inner {
         let table = self.table.borrow().next_deadline();
         let due_ms = wheel.into_iter().chain(table).min()?;
         // Measured from now, not from the turn's start: a long turn must not put the deadline off.
-        Some((due_ms * 1_000).saturating_sub(sys::monotonic_us()))
+        Some((due_ms * 1_000).saturating_sub(self.host.monotonic_us()))
     }
 
-    /// Drops all tasks, closes all sockets, and waits until the kernel has let go of every buffer.
-    fn wind_down(&self, driver: &mut Driver) -> io::Result<()> {
+    /// Whether this turn was the last.
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Drops all tasks and puts all sockets on their way out. Returns until when `wind_down` may take, µs.
+    pub(crate) fn close_all(&self) -> u64 {
         self.executor.clear();
-        let deadline = sys::monotonic_us() + STOP_TIMEOUT_US;
         self.table.borrow_mut().close_all();
-        while self.table.borrow().open() > 0 && sys::monotonic_us() < deadline {
-            self.flush(driver);
-            driver.enter(Some(if self.table.borrow().open() > 0 { 10_000 } else { 0 }))?;
-            driver.reap(&mut self.table.borrow_mut(), &self.pool, COMPLETIONS_BUDGET);
-            self.tick();
+        self.host.monotonic_us() + STOP_TIMEOUT_US
+    }
+
+    /// Closes sockets whose buffers the kernel has let go of; true when none is left, or the time is over.
+    pub(crate) fn wind_down(&self, driver: &mut Driver, deadline_us: u64) -> io::Result<bool> {
+        if self.table.borrow().open() == 0 || self.host.monotonic_us() >= deadline_us {
+            self.executor.clear();
+            return Ok(true);
         }
-        self.executor.clear();
-        Ok(())
+        self.flush(driver);
+        driver.enter(Some(if self.table.borrow().open() > 0 { 10_000 } else { 0 }))?;
+        driver.reap(&mut self.table.borrow_mut(), &self.pool, COMPLETIONS_BUDGET);
+        self.tick();
+        Ok(false)
     }
 }
 
 impl Core {
+    /// A core that doesn't run yet; `bell`: the number that its wakers carry.
+    pub(crate) fn new(id: usize, bell: u16, host: Host, pool: Pool, driver_name: &'static str) -> Core {
+        let now_us = host.monotonic_us();
+        let random = Cell::new(host.random_seed(id));
+        let inner = Inner {
+            id,
+            host,
+            table: RefCell::new(Table::new()),
+            pool,
+            executor: Executor::new(bell),
+            wheel: RefCell::new(Wheel::new(now_us / 1_000)),
+            arena: Arena::new(),
+            now_us: Cell::new(now_us),
+            wall_offset_us: Cell::new(0),
+            wall_read_us: Cell::new(0),
+            relax_us: Cell::new(now_us + RELAX_US),
+            mail_waiters: RefCell::default(),
+            stopping: Cell::new(false),
+            driver_name,
+            counts: Cell::default(),
+            random,
+        };
+        inner.tick();
+        Core(Rc::new(inner))
+    }
+
     pub fn id(&self) -> usize {
         self.0.id
     }
@@ -250,7 +261,7 @@ impl Core {
         self.0.pool.heap(bytes)
     }
 
-    /// "uring" or "epoll".
+    /// "uring", "epoll" or "simulation".
     pub fn driver_name(&self) -> &'static str {
         self.0.driver_name
     }
@@ -332,10 +343,6 @@ impl Core {
 
     pub(crate) fn arena(&self) -> &Arena {
         &self.0.arena
-    }
-
-    pub(crate) fn nonblocking(&self) -> bool {
-        self.0.nonblocking
     }
 
     pub(crate) fn wait_for_mail(&self) {

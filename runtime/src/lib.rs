@@ -7,22 +7,27 @@
 //! |---|---|
 //! | `core` | the loop, and the handle that tasks have of it |
 //! | `table` | every socket's state, and what it needs next |
-//! | `driver` | how to get that from the kernel: io_uring or epoll |
+//! | `driver` | how to get that from the kernel: io_uring or epoll; or from a simulation |
 //! | `buffers` | receive buffers, blocks, counted slices of them |
 //! | `executor` | tasks, the ready queue, wakers that are integers |
 //! | `timer` | the wheel |
 //! | `mailbox`, `doorbell` | messages from other threads |
 //! | `counters` | cells that one core writes and anybody sums |
+//! | `host` | what a core asks its kernel, or its simulation, beside that |
+//! | `sim` | a simulated network and clock |
 
 mod buffers;
 mod core;
 pub mod counters;
 mod cpus;
+mod descriptor;
 mod doorbell;
 mod driver;
 mod executor;
+mod host;
 pub mod mailbox;
 mod recycle;
+pub mod sim;
 mod socket;
 mod sys;
 mod table;

@@ -9,13 +9,13 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::task::Poll;
 
 use crate::Core;
 use crate::buffers::Slice;
+use crate::descriptor::Descriptor;
 use crate::executor::TaskId;
-use crate::sys::{self, RawAddress};
+use crate::sys::RawAddress;
 use crate::table::{Close, Key, Phase, Received, flag};
 
 /// A stream connection of this core.
@@ -32,7 +32,7 @@ pub struct Socket {
 pub struct Watcher(TaskId);
 
 /// A connection that no core has taken yet; may go to another core.
-pub struct Accepted(OwnedFd);
+pub struct Accepted(Descriptor);
 
 /// A listening socket of this core.
 pub struct Listener {
@@ -49,8 +49,7 @@ impl Core {
 
     /// Listens on `address` with SO_REUSEPORT, so that every core can.
     pub fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
-        let socket = sys::listen(address, backlog, self.nonblocking())?;
-        let address = sys::local_address(socket.as_raw_fd()).unwrap_or(address);
+        let (socket, address) = self.0.host.listen(address, backlog)?;
         let key = self.0.table.borrow_mut().add(socket, Phase::Listening, None);
         Ok(Listener { core: self.clone(), key, address })
     }
@@ -70,7 +69,7 @@ impl Core {
 
     /// Begins to connect; `Socket::poll_connected` tells how it went.
     pub fn start_connect(&self, address: SocketAddr) -> io::Result<Socket> {
-        let socket = sys::stream_socket(address, self.nonblocking())?;
+        let socket = self.0.host.stream_socket(address)?;
         let remote = Some(Box::new(RawAddress::new(address)));
         let key = self.0.table.borrow_mut().add(socket, Phase::Connecting, remote);
         Ok(Socket { core: self.clone(), key, closed: false, ending: Close::Flush })
@@ -191,11 +190,11 @@ impl Socket {
     }
 
     pub fn peer_address(&self) -> Option<SocketAddr> {
-        sys::peer_address(self.core.0.table.borrow().entry(self.key).fd)
+        self.core.0.host.peer_address(self.core.0.table.borrow().entry(self.key).fd)
     }
 
     pub fn local_address(&self) -> Option<SocketAddr> {
-        sys::local_address(self.core.0.table.borrow().entry(self.key).fd)
+        self.core.0.host.local_address(self.core.0.table.borrow().entry(self.key).fd)
     }
 
     /// Sends what is queued, ends our direction, and waits up to a second for the peer's end, so that unread input
@@ -274,7 +273,7 @@ impl Listener {
     /// Lets no further handshake begin. Those under way end and their connections are accepted as before: waiting a
     /// round trip or two between this and `finish` loses nobody.
     pub fn refuse_handshakes(&self) {
-        sys::refuse_handshakes(self.core.0.table.borrow().entry(self.key).fd);
+        self.core.0.host.refuse_handshakes(self.core.0.table.borrow().entry(self.key).fd);
     }
 
     /// Stops listening: ends accepting, then hands out every connection whose handshake was done by then. (One that is
@@ -293,7 +292,7 @@ impl Listener {
         let mut table = self.core.0.table.borrow_mut();
         let mut rest: Vec<Accepted> =
             std::iter::from_fn(|| table.take_accepted(self.key)).filter_map(Result::ok).map(Accepted).collect();
-        rest.extend(sys::accept_waiting(table.entry(self.key).fd, self.core.nonblocking()).into_iter().map(Accepted));
+        rest.extend(self.core.0.host.accept_waiting(table.entry(self.key).fd).into_iter().map(Accepted));
         drop(table);
         rest
     }

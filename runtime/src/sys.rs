@@ -3,7 +3,9 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
+
+use crate::descriptor::Descriptor;
 
 /// A socket address in the kernel's form.
 #[derive(Clone, Copy)]
@@ -44,7 +46,7 @@ impl RawAddress {
         RawAddress { storage, len: len as libc::socklen_t }
     }
 
-    fn parse(&self) -> Option<SocketAddr> {
+    pub(crate) fn parse(&self) -> Option<SocketAddr> {
         match i32::from(self.storage.ss_family) {
             libc::AF_INET => {
                 // SAFETY: the family says which struct the kernel wrote.
@@ -76,22 +78,22 @@ fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
 
 /// A stream socket for `address`'s family, with TCP_NODELAY. `nonblocking` is for epoll only: on a non-blocking
 /// descriptor the ring would report EAGAIN instead of waiting.
-pub(crate) fn stream_socket(address: SocketAddr, nonblocking: bool) -> io::Result<OwnedFd> {
+pub(crate) fn stream_socket(address: SocketAddr, nonblocking: bool) -> io::Result<Descriptor> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let flags = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
     // SAFETY: no pointers.
     let fd = check(unsafe { libc::socket(family, flags, 0) })?;
     // SAFETY: a fresh descriptor.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    let socket = unsafe { Descriptor::from_kernel(fd) };
     set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     Ok(socket)
 }
 
 /// A listening socket with SO_REUSEADDR and SO_REUSEPORT (one a core shares the port) and TCP_NODELAY, which accepted
 /// sockets inherit on Linux.
-pub(crate) fn listen(address: SocketAddr, backlog: u32, nonblocking: bool) -> io::Result<OwnedFd> {
+pub(crate) fn listen(address: SocketAddr, backlog: u32, nonblocking: bool) -> io::Result<Descriptor> {
     let socket = stream_socket(address, nonblocking)?;
-    let fd = socket.as_raw_fd();
+    let fd = socket.number();
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
     if address.is_ipv6() {
@@ -126,7 +128,7 @@ pub fn raise_descriptors_max() -> u64 {
 /// The system's: the address is in use, isn't this host's, or is not allowed.
 pub fn try_address(address: SocketAddr) -> io::Result<()> {
     let socket = stream_socket(address, false)?;
-    let fd = socket.as_raw_fd();
+    let fd = socket.number();
     set_option(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
     if address.is_ipv6() {
         set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
@@ -158,7 +160,7 @@ pub(crate) fn refuse_handshakes(fd: RawFd) {
 }
 
 /// Accepts every connection that waits on a listening socket, without blocking.
-pub(crate) fn accept_waiting(fd: RawFd, nonblocking: bool) -> Vec<OwnedFd> {
+pub(crate) fn accept_waiting(fd: RawFd, nonblocking: bool) -> Vec<Descriptor> {
     // SAFETY: no pointers. The flag belongs to the open file, which is about to be closed.
     unsafe {
         let flags = libc::fcntl(fd, libc::F_GETFL);
@@ -169,7 +171,7 @@ pub(crate) fn accept_waiting(fd: RawFd, nonblocking: bool) -> Vec<OwnedFd> {
         // SAFETY: null pointers: the address isn't wanted.
         let accepted = unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) };
         // SAFETY: a fresh descriptor.
-        (accepted >= 0).then(|| unsafe { OwnedFd::from_raw_fd(accepted) })
+        (accepted >= 0).then(|| unsafe { Descriptor::from_kernel(accepted) })
     })
     .collect()
 }
@@ -209,7 +211,7 @@ pub(crate) fn shutdown(fd: RawFd, how: i32) {
 }
 
 pub(crate) fn close(fd: RawFd) {
-    // SAFETY: the caller gives up the descriptor (`IntoRawFd` earlier).
+    // SAFETY: the caller gives up the descriptor (`Descriptor::into_number` earlier).
     unsafe { libc::close(fd) };
 }
 

@@ -61,24 +61,35 @@ impl Drop for Ack {
 }
 
 /// The other end of a set of acknowledgements.
-pub(super) struct Answers {
+pub struct Answers {
     answers: mpsc::UnboundedReceiver<Answer>,
     missing: usize,
+    wrong: Vec<String>,
 }
 
-pub(super) fn acks(cores: usize) -> (Vec<Ack>, Answers) {
+/// A set of acknowledgements, one for each core in order, and their other end.
+pub fn acks(cores: usize) -> (Vec<Ack>, Answers) {
     let (sender, answers) = mpsc::unbounded_channel();
     let acks = (0..cores).map(|core| Ack { core, answers: Some(sender.clone()) }).collect();
-    (acks, Answers { answers, missing: cores })
+    (acks, Answers { answers, missing: cores, wrong: Vec::new() })
 }
 
 impl Answers {
+    /// What there is, without waiting: `None` until every core has answered, then what went wrong, one sentence a core.
+    pub fn try_all(&mut self) -> Option<Vec<String>> {
+        while let Ok(answer) = self.answers.try_recv() {
+            self.missing -= 1;
+            self.wrong.extend(answer.err());
+        }
+        (self.missing == 0).then(|| std::mem::take(&mut self.wrong))
+    }
+
     /// Waits for every core.
     ///
     /// # Errors
     /// What went wrong, one sentence a core, when all have answered or the time is over.
     pub(super) async fn all(mut self, timeout: Duration) -> Result<(), Vec<String>> {
-        let mut wrong = Vec::new();
+        let mut wrong = std::mem::take(&mut self.wrong);
         let deadline = tokio::time::Instant::now() + timeout;
         while self.missing > 0 {
             match tokio::time::timeout_at(deadline, self.answers.recv()).await {

@@ -36,7 +36,7 @@ use crate::log;
 use crate::snapshot::Snapshot;
 use crate::stats::{FLUSH_INTERVAL_MS, Lane, Registry, ServerStat};
 
-pub use cores::{Ack, Cores};
+pub use cores::{Ack, Answers, Cores, acks};
 pub use process_log::ProcessLog;
 
 /// What the control thread is started with.

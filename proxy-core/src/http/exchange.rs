@@ -302,6 +302,9 @@ impl<'a> Exchange<'a> {
         }
         match (self.request_done, self.keep_alive) {
             (true, true) => Next::KeepAlive,
+            // The client may be sending its next request already. Closing now would answer that with a reset, which can
+            // take the end of this response with it (RFC 9112 9.6).
+            (true, false) if self.scratch.request.keep_alive => Next::Linger,
             (true, false) => Next::Close,
             (false, _) => {
                 self.config.serve_stats.inc(HttpStat::DownstreamRqResponseBeforeRqComplete);

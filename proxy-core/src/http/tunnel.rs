@@ -12,7 +12,7 @@ use crate::stats::HttpStat;
 
 impl Exchange<'_> {
     /// The connection is no longer HTTP: bytes both ways until both sides have ended. A reset stays a reset on the other
-    /// side, or a transfer that broke off would look complete.
+    /// side, and what a drain cuts off ends in one, or a transfer that broke off would look complete.
     pub(super) async fn tunnel(&mut self, upstream: Upstream) -> Result<(), Fault> {
         let world = &self.downstream.world;
         let stats = &self.config.serve_stats;
@@ -31,7 +31,11 @@ impl Exchange<'_> {
         self.seen.sent_bytes += relayed.down_bytes;
         self.keep_alive = false;
         match relayed.end {
-            End::Complete | End::Idle | End::CutOff => Ok(()),
+            End::Complete | End::Idle => Ok(()),
+            End::CutOff => {
+                upstream.reset();
+                Err(Fault::Drained)
+            }
             End::UpstreamFailed => {
                 if let Upstream::Http1(mut connection) = upstream {
                     connection.mark_remote();

@@ -21,7 +21,7 @@ pub use flag::{Flag, Flags};
 pub use format::{Destination, FormatError, Spec, TEXT_DEFAULT, TEXT_DEFAULT_TCP, Template, check, operators};
 pub use record::{Fields, NoFields, Point, Protocol, Record, Timing};
 pub use sink::Sink;
-pub use writer::{Control, Writer};
+pub use writer::{Control, Lines, Writer};
 
 #[cfg(test)]
 mod tests;

@@ -71,21 +71,11 @@ impl Writer {
     /// The system's, when it has no thread to give.
     pub fn start(registry: &Registry) -> io::Result<(Writer, Vec<Sink>)> {
         let orders = Arc::new(Orders::default());
-        let (mut ends, mut rings) = (Vec::new(), Vec::new());
-        for _ in 0..registry.cores() {
-            let (full, batches) = RingBuffer::new(RING_BATCHES);
-            let (emptied, empty) = RingBuffer::new(RING_BATCHES);
-            ends.push((full, empty));
-            rings.push((batches, emptied));
-        }
+        let (ends, rings) = rings(registry.cores());
         let state =
             State { rings, outputs: HashMap::new(), lane: registry.log_writer_lane(), orders: Arc::clone(&orders) };
         let join = std::thread::Builder::new().name("access-log".into()).spawn(move || state.run())?;
-        let sink = |(core, (full, empty))| {
-            let (lane, writer) = (registry.server().lane(core), join.thread().clone());
-            Sink { full, empty, open: Vec::new(), lane, writer }
-        };
-        let sinks = ends.into_iter().enumerate().map(sink).collect();
+        let sinks = sinks(registry, ends, join.thread());
         Ok((Writer { control: Control { orders, thread: join.thread().clone() }, join }, sinks))
     }
 
@@ -100,6 +90,44 @@ impl Writer {
         if self.join.join().is_err() {
             tracing::error!("the access log's thread had panicked");
         }
+    }
+}
+
+/// A core's end of its ring, and the writer's.
+type CoreEnd = (Producer<Batch>, Consumer<Vec<u8>>);
+type WriterEnd = (Consumer<Batch>, Producer<Vec<u8>>);
+
+fn rings(cores: usize) -> (Vec<CoreEnd>, Vec<WriterEnd>) {
+    let pair = |_| {
+        let (full, batches) = RingBuffer::new(RING_BATCHES);
+        let (emptied, empty) = RingBuffer::new(RING_BATCHES);
+        ((full, empty), (batches, emptied))
+    };
+    (0..cores).map(pair).unzip()
+}
+
+fn sinks(registry: &Registry, ends: Vec<CoreEnd>, writer: &Thread) -> Vec<Sink> {
+    let sink = |(core, (full, empty))| {
+        let (lane, writer) = (registry.server().lane(core), writer.clone());
+        Sink { full, empty, open: Vec::new(), lane, writer }
+    };
+    ends.into_iter().enumerate().map(sink).collect()
+}
+
+/// What sinks without a writer hand over, for whoever wants to look at it.
+pub struct Lines(Vec<WriterEnd>);
+
+impl Lines {
+    /// A sink for each of the registry's cores, in order, that no thread writes for.
+    pub fn without_writer(registry: &Registry) -> (Lines, Vec<Sink>) {
+        let (ends, rings) = rings(registry.cores());
+        (Lines(rings), sinks(registry, ends, &std::thread::current()))
+    }
+
+    /// What was handed over since the last call, of all logs.
+    pub fn take(&mut self) -> Vec<u8> {
+        let batches = self.0.iter_mut().flat_map(|(batches, _)| std::iter::from_fn(|| batches.pop().ok()));
+        batches.flat_map(|batch| batch.bytes).collect()
     }
 }
 
@@ -119,7 +147,7 @@ impl Spec {
 }
 
 struct State {
-    rings: Vec<(Consumer<Batch>, Producer<Vec<u8>>)>,
+    rings: Vec<WriterEnd>,
     outputs: HashMap<Arc<Destination>, Output>,
     lane: Lane,
     orders: Arc<Orders>,

@@ -102,6 +102,11 @@ impl Block {
         self.value(stat.cell())
     }
 
+    /// A counter's or gauge's value over all cores as the cells have it: a gauge below zero is shown as such.
+    pub fn signed_sum(&self, entry: &Entry) -> i64 {
+        self.page.sum(entry.cell) as i64
+    }
+
     /// One core's part of a value.
     pub fn part<S: Stat>(&self, core: usize, stat: S) -> u64 {
         debug_assert_eq!(S::SCOPE, self.scope);

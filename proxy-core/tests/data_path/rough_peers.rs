@@ -62,6 +62,25 @@ fn a_slow_origin_costs_little_memory_and_gets_everything(driver: Driver) {
     assert!(origin.request().body == body);
 }
 
+fn the_last_response_arrives_whole_at_a_client_that_sends_its_next_request(driver: Driver) {
+    let body = noise(1_000_000);
+    let origin = flood(body.len());
+    let proxy = Proxy::start(driver, &http(&[&origin], "requests_per_connection_max: 1,", ""));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    let head = client.wire.head().expect("a head");
+    assert_eq!(head.field("connection"), Some("close"));
+    // The kernel has taken all of it: the proxy has nothing more to send and ends the connection.
+    eventually("the exchange is over", || proxy.stat("http.web.downstream_cx_active") == 0);
+    for _ in 0..3 {
+        client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+        std::thread::sleep(Duration::from_millis(30));
+    }
+    let (rest, end) = client.wire.rest();
+    assert_eq!((rest.len(), end), (body.len(), Broken::Closed));
+    assert!(rest == body);
+}
+
 fn a_client_that_never_reads_is_cut_off(driver: Driver) {
     let origin = flood(64 << 20);
     let proxy = Proxy::start(driver, &http(&[&origin], "timeouts: { stream_idle: 300ms },", ""));
@@ -261,6 +280,7 @@ on_both_drivers!(
     a_slow_reader_costs_little_memory_and_gets_everything,
     a_slow_origin_costs_little_memory_and_gets_everything,
     a_client_that_never_reads_is_cut_off,
+    the_last_response_arrives_whole_at_a_client_that_sends_its_next_request,
     pipelining_without_reading_costs_little_memory,
     a_client_that_vanishes_in_its_response_frees_the_origin,
     a_client_that_vanishes_in_its_request_frees_the_origin,

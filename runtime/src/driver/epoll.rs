@@ -10,6 +10,7 @@ use std::ptr;
 
 use super::{DriverCounts, accept_error_is_of_connection};
 use crate::buffers::{Pool, RECEIVE_BUFFER_BYTES};
+use crate::descriptor::Descriptor;
 use crate::sys;
 use crate::table::{Action, GENERATION_MASK, Key, Phase, Table, flag};
 
@@ -302,7 +303,8 @@ impl Epoll {
             // SAFETY: null pointers: the address isn't wanted.
             let fd = unsafe { libc::accept4(entry.fd, ptr::null_mut(), ptr::null_mut(), flags) };
             if fd >= 0 {
-                table.accepted(index, fd);
+                // SAFETY: the kernel has just made the descriptor for us; nobody else owns it.
+                table.accepted(index, unsafe { Descriptor::from_kernel(fd) });
                 continue;
             }
             match errno() {

@@ -5,8 +5,11 @@
 //! |---|---|
 //! | `uring` | the default: completions, multishot receives from a ring of lent buffers, one system call a turn |
 //! | `epoll` | hosts that forbid io_uring (container runtimes' default seccomp profiles) |
+//! | `sim` | simulations: a network and a clock that come from a seed; completions as `uring` has them |
 
+mod completion;
 pub(crate) mod epoll;
+pub(crate) mod sim;
 pub(crate) mod uring;
 
 use std::io;
@@ -53,6 +56,7 @@ impl DriverChoice {
 pub(crate) enum Driver {
     Uring(Box<uring::Uring>),
     Epoll(Box<epoll::Epoll>),
+    Sim(Box<sim::Sim>),
 }
 
 /// What a driver counts; read by the loop after each turn.
@@ -80,6 +84,7 @@ impl Driver {
         match self {
             Driver::Uring(_) => "uring",
             Driver::Epoll(_) => "epoll",
+            Driver::Sim(_) => "simulation",
         }
     }
 
@@ -93,6 +98,7 @@ impl Driver {
         match self {
             Driver::Uring(driver) => driver.reap(table, pool, budget),
             Driver::Epoll(driver) => driver.reap(table, pool),
+            Driver::Sim(driver) => driver.reap(table, pool, budget),
         }
     }
 
@@ -101,6 +107,7 @@ impl Driver {
         match self {
             Driver::Uring(driver) => driver.prepare(table, pool),
             Driver::Epoll(driver) => driver.prepare(table, pool),
+            Driver::Sim(driver) => driver.prepare(table, pool),
         }
     }
 
@@ -109,6 +116,7 @@ impl Driver {
         match self {
             Driver::Uring(driver) => driver.perform(table, index, action),
             Driver::Epoll(driver) => driver.perform(table, pool, index, action),
+            Driver::Sim(driver) => driver.perform(table, index, action),
         }
     }
 
@@ -117,6 +125,10 @@ impl Driver {
         match self {
             Driver::Uring(driver) => driver.enter(timeout_us),
             Driver::Epoll(driver) => driver.enter(timeout_us),
+            Driver::Sim(driver) => {
+                driver.enter(timeout_us);
+                Ok(())
+            }
         }
     }
 
@@ -125,13 +137,16 @@ impl Driver {
         match self {
             Driver::Uring(driver) => driver.has_completions(),
             Driver::Epoll(_) => false,
+            Driver::Sim(driver) => driver.has_completions(),
         }
     }
 
     /// Once a second: lets go of what a burst needed.
     pub(crate) fn relax(&mut self) {
-        if let Driver::Uring(driver) = self {
-            driver.relax();
+        match self {
+            Driver::Uring(driver) => driver.relax(),
+            Driver::Epoll(_) => {}
+            Driver::Sim(driver) => driver.relax(),
         }
     }
 
@@ -139,6 +154,7 @@ impl Driver {
         match self {
             Driver::Uring(driver) => driver.counts,
             Driver::Epoll(driver) => driver.counts,
+            Driver::Sim(driver) => driver.counts,
         }
     }
 }

@@ -18,8 +18,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
-use super::{DriverCounts, accept_error_is_of_connection};
+use super::{DriverCounts, completion};
 use crate::buffers::{Pool, RECEIVE_BUFFER_BYTES};
+use crate::descriptor::Descriptor;
 use crate::sys;
 use crate::table::{Action, GENERATION_MASK, Key, Phase, Table};
 
@@ -380,13 +381,12 @@ impl Uring {
         match Op::of(tag) {
             Some(Op::Receive) => self.complete_receive(table, pool, key, result, flags),
             Some(Op::Send) => self.complete_send(table, key, result),
-            Some(Op::Accept) => complete_accept(table, key, result, more),
-            Some(Op::Connect) => {
-                if let Some(entry) = table.find(key) {
-                    entry.outstanding -= 1;
-                    table.connected(key.index, -result.min(0));
-                }
+            Some(Op::Accept) => {
+                // SAFETY: the kernel has just made the descriptor for us; nobody else owns it.
+                let accepted = (result >= 0).then(|| unsafe { Descriptor::from_kernel(result) });
+                completion::accept(table, key, accepted.ok_or(-result), more);
             }
+            Some(Op::Connect) => completion::connect(table, key, result),
             Some(Op::Doorbell) => {
                 self.doorbell_armed = more;
                 return true;
@@ -402,44 +402,20 @@ impl Uring {
             self.buffers.lent -= 1;
             pool.filled(id, result.max(0) as usize)
         });
-        let more = cqueue::more(flags);
-        let Some(entry) = table.find(key) else { return };
-        if !more {
-            entry.outstanding -= 1;
-        }
-        match result {
-            1.. => {
-                if !more {
-                    table.receive_stopped(key.index);
-                }
-                if let Some(slice) = slice {
-                    table.received(pool, key.index, slice);
-                }
-            }
-            0 => table.receive_ended(key.index, 0),
-            _ if -result == libc::ENOBUFS => {
-                self.counts.buffers_exhausted += 1;
-                self.buffers.wanted = (self.buffers.wanted * 2).min(LENT_MAX);
-                self.starved.push_back(key);
-                table.starved(key.index);
-                table.receive_stopped(key.index);
-            }
-            _ if matches!(-result, libc::ECANCELED | libc::EINTR | libc::EAGAIN) => table.receive_stopped(key.index),
-            _ => table.receive_ended(key.index, -result),
+        if completion::receive(table, pool, key, result, slice, cqueue::more(flags)) {
+            self.counts.buffers_exhausted += 1;
+            self.buffers.wanted = (self.buffers.wanted * 2).min(LENT_MAX);
+            self.starved.push_back(key);
         }
     }
 
     fn complete_send(&mut self, table: &mut Table, key: Key, result: i32) {
-        let Some(entry) = table.find(key) else { return };
-        entry.outstanding -= 1;
-        if entry.send_slot != u32::MAX {
+        if let Some(entry) = table.find(key)
+            && entry.send_slot != u32::MAX
+        {
             self.gathered_free.push(entry.send_slot);
         }
-        match result {
-            0.. => table.sent(key.index, result as usize),
-            _ if matches!(-result, libc::EINTR | libc::EAGAIN | libc::ENOBUFS) => table.sent(key.index, 0),
-            _ => table.send_failed(key.index, -result),
-        }
+        completion::send(table, key, result);
     }
 
     pub(crate) fn enter(&mut self, timeout_us: Option<u64>) -> io::Result<()> {
@@ -495,35 +471,6 @@ impl Uring {
         }
         self.unsubmitted = self.unsubmitted.saturating_sub(taken as u32);
         Ok(())
-    }
-}
-
-fn complete_accept(table: &mut Table, key: Key, result: i32, more: bool) {
-    let live = table.find(key).is_some();
-    if result >= 0 && !live {
-        return sys::close(result);
-    }
-    let Some(entry) = table.find(key) else { return };
-    if !more {
-        entry.outstanding -= 1;
-    }
-    match result {
-        0.. => {
-            if !more {
-                table.receive_stopped(key.index);
-            }
-            if table.entries[key.index as usize].phase == Phase::Listening {
-                table.accepted(key.index, result);
-            } else {
-                sys::close(result);
-            }
-        }
-        _ if -result == libc::ECANCELED || accept_error_is_of_connection(-result) => {
-            if !more {
-                table.receive_stopped(key.index);
-            }
-        }
-        _ => table.accept_failed(key.index, -result),
     }
 }
 

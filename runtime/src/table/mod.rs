@@ -12,9 +12,10 @@ mod actions;
 mod reports;
 
 use std::collections::VecDeque;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use crate::buffers::{BLOCK_BYTES, Pool, Slice};
+use crate::descriptor::Descriptor;
 use crate::executor::TaskId;
 use crate::sys::RawAddress;
 
@@ -118,7 +119,7 @@ pub(crate) struct Entry {
     /// The driver's handle of the gathered send in flight.
     pub(crate) send_slot: u32,
     pub(crate) remote: Option<Box<RawAddress>>,
-    accepted: VecDeque<OwnedFd>,
+    accepted: VecDeque<Descriptor>,
 }
 
 impl Entry {
@@ -190,18 +191,45 @@ impl Table {
         }
     }
 
+    /// Whether every entry's figures agree with what it holds. `outstanding`: operations that the driver knows of.
+    ///
+    /// # Errors
+    /// The first entry that doesn't agree.
+    pub(crate) fn check(&self, outstanding: usize) -> Result<(), String> {
+        let sum = |queue: &VecDeque<Slice>| queue.iter().map(Slice::len).sum::<usize>();
+        for (index, entry) in self.entries.iter().enumerate() {
+            let (received, send) = (sum(&entry.received), sum(&entry.send));
+            if (received, send) != (entry.received_bytes, entry.send_bytes) {
+                let (counted, waiting) = (entry.received_bytes, entry.send_bytes);
+                return Err(format!(
+                    "socket {index} holds {received} received bytes and counts {counted}, {send} to send and counts \
+                     {waiting}"
+                ));
+            }
+        }
+        let counted: usize = self.entries.iter().map(|entry| usize::from(entry.outstanding)).sum();
+        let open = self.entries.iter().filter(|entry| entry.phase != Phase::Free).count();
+        if open != self.open {
+            return Err(format!("{open} sockets in the table, {} counted", self.open));
+        }
+        if counted != outstanding {
+            return Err(format!("{counted} operations counted as outstanding, the driver has {outstanding}"));
+        }
+        Ok(())
+    }
+
     /// Entries in use, closing ones included.
     pub(crate) fn open(&self) -> usize {
         self.open
     }
 
-    pub(crate) fn add(&mut self, fd: OwnedFd, phase: Phase, remote: Option<Box<RawAddress>>) -> Key {
+    pub(crate) fn add(&mut self, fd: Descriptor, phase: Phase, remote: Option<Box<RawAddress>>) -> Key {
         let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry::new());
             (self.entries.len() - 1) as u32
         });
         let entry = &mut self.entries[index as usize];
-        entry.fd = fd.into_raw_fd();
+        entry.fd = fd.into_number();
         entry.phase = phase;
         entry.remote = remote;
         self.open += 1;
@@ -352,7 +380,7 @@ impl Table {
         self.mark(key.index);
     }
 
-    pub(crate) fn take_accepted(&mut self, key: Key) -> Option<std::io::Result<OwnedFd>> {
+    pub(crate) fn take_accepted(&mut self, key: Key) -> Option<std::io::Result<Descriptor>> {
         let entry = &mut self.entries[key.index as usize];
         if let Some(fd) = entry.accepted.pop_front() {
             if entry.has(PAUSED) && !entry.has(SHUT_WANTED) && entry.accepted.is_empty() {

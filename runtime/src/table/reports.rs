@@ -1,10 +1,9 @@
 //! What drivers report to the table. The driver has checked the generation.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-
 use super::flag::*;
 use super::{BULK_BYTES_MIN, COPIED_BYTES_MAX, Key, Phase, RECEIVED_BYTES_HIGH, Table, append_copy};
 use crate::buffers::{Pool, Slice};
+use crate::descriptor::Descriptor;
 
 /// Accepted connections that may wait for their task; accepting pauses above.
 const ACCEPTED_MAX: usize = 1024;
@@ -123,9 +122,7 @@ impl Table {
         self.wake(index);
     }
 
-    pub(crate) fn accepted(&mut self, index: u32, fd: RawFd) {
-        // SAFETY: the kernel has just made the descriptor for us; nobody else owns it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    pub(crate) fn accepted(&mut self, index: u32, fd: Descriptor) {
         let entry = &mut self.entries[index as usize];
         if entry.phase != Phase::Listening {
             return;

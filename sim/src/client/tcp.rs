@@ -1,0 +1,105 @@
+//! A client of a TCP listener: a head that says what follows, bytes up, an end, and bytes down until the other end.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::task::Poll;
+
+use runtime::{Received, Socket};
+
+use super::connect;
+use crate::pattern;
+use crate::stage::{Pace, Stage};
+
+/// Bytes of the head: id, bytes up, bytes down.
+pub(crate) const HEAD_BYTES: usize = 24;
+/// A session that takes longer has hung, ms.
+const PATIENCE_MS: u64 = 600_000;
+const QUEUED_BYTES_MAX: usize = 64 * 1024;
+
+/// What a session is to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Talk {
+    pub(crate) id: u64,
+    pub(crate) up: u64,
+    pub(crate) down: u64,
+}
+
+impl Talk {
+    pub(crate) fn of_head(head: &[u8]) -> Option<Talk> {
+        let number = |at: usize| Some(u64::from_be_bytes(head.get(at..at + 8)?.try_into().ok()?));
+        Some(Talk { id: number(0)?, up: number(8)?, down: number(16)? })
+    }
+}
+
+pub(crate) async fn run(mut stage: Stage, listener: SocketAddr, sessions: u32) {
+    for _ in 0..sessions {
+        let Some(socket) = connect(&mut stage, listener).await else { break };
+        let most = stage.profile.body_bytes_max;
+        let talk = Talk { id: stage.ledger.next_id(), up: stage.random.size(most), down: stage.random.size(most) };
+        stage.ledger.recorder.note("client", &format!("{talk:?}"));
+        let result = session(&mut stage, &socket, talk).await;
+        stage.ledger.recorder.note("client", &format!("{} ends: {result:?}", talk.id));
+        let injuries = stage.ledger.recorder.injuries();
+        // A session to an endpoint that can't be had is closed; so is one that is cut off. Both are ends before any
+        // byte of the other side: an end behind some of them would look whole.
+        let excuse = injuries.torn + injuries.refused + injuries.hung > 0 || stage.ledger.is_leaving(listener);
+        match result {
+            Ok(got) if got == talk.down => {}
+            Ok(0) if excuse => {}
+            Ok(got) => stage.ledger.violation(format!("{got} bytes of {talk:?} and an orderly end")),
+            Err(_) if excuse => {}
+            Err(what) => stage.ledger.violation(format!("{talk:?}: {what}")),
+        }
+    }
+    stage.ledger.clients.set(stage.ledger.clients.get() - 1);
+}
+
+/// Bytes that came, and then an end.
+///
+/// # Errors
+/// The connection failed.
+async fn session(stage: &mut Stage, socket: &Socket, talk: Talk) -> Result<u64, String> {
+    let mut wire: Vec<u8> = [talk.id, talk.up, talk.down].iter().flat_map(|number| number.to_be_bytes()).collect();
+    pattern::fill(&mut wire, talk.id, 0, talk.up);
+    let (mut sent, mut got) = (0, 0);
+    let (mut writing, mut reading) = (Pace::default(), Pace::default());
+    let timer = stage.core.timer();
+    let deadline_ms = stage.core.now_ms() + PATIENCE_MS;
+    poll_fn(|_| {
+        while sent < wire.len() && writing.may(&stage.core) {
+            if !matches!(socket.poll_drained(QUEUED_BYTES_MAX), Poll::Ready(Ok(()))) {
+                break;
+            }
+            let left = (wire.len() - sent) as u64;
+            let n = if stage.random.chance(300) { stage.random.size(left) } else { left } as usize;
+            socket.send(&wire[sent..sent + n]);
+            sent += n;
+            writing.step(stage);
+            if sent == wire.len() {
+                socket.shutdown_write();
+            }
+        }
+        while reading.may(&stage.core) {
+            match socket.poll_recv() {
+                Poll::Pending => break,
+                Poll::Ready(Received::Data(slice)) => {
+                    if let Err(what) = pattern::check(!talk.id, got, &slice) {
+                        stage.ledger.violation(what);
+                    }
+                    got += slice.len() as u64;
+                    reading.step(stage);
+                }
+                Poll::Ready(Received::End) => return Poll::Ready(Ok(got)),
+                Poll::Ready(Received::Failed(error)) => return Poll::Ready(Err(error.to_string())),
+            }
+        }
+        if stage.core.now_ms() >= deadline_ms {
+            return Poll::Ready(Err("it hangs".into()));
+        }
+        timer.set(deadline_ms);
+        writing.arm(&stage.core, &timer);
+        reading.arm(&stage.core, &timer);
+        Poll::Pending
+    })
+    .await
+}

@@ -1,0 +1,98 @@
+//! What may become of an exchange.
+//!
+//! | the client saw | allowed if |
+//! |---|---|
+//! | the origin's answer | always; it was asked for, is whole, and came from a visit that the origin answered |
+//! | 502, 503 or 504 of the proxy's | an *excuse* |
+//! | a response that broke off with a reset | the client's own connection was torn, or an excuse |
+//! | a response that broke off with an orderly end | never: it would look whole where its length isn't known |
+//! | an end without an answer | the client's own connection was torn, the listener was leaving and no origin saw the request, or an exchange that was under way on the same connection is excused: the proxy resets it with the response that broke off |
+//!
+//! An excuse is something that was done to the request's own attempts: an origin broke one off on purpose, the network
+//! tore a connection that one was on, or no origin saw the request while the network refused, hung or tore connections.
+//! A request that may not be sent again (POST, or one whose body was under way) has one more: that origins ended idle
+//! connections, one of which it may have met.
+//!
+//! Whatever the client saw: a request that isn't idempotent reaches an origin once at most (unless its
+//! route asks for retries), others no more often than
+//! the proxy may try, and one that was refused unread (`connection: close` before it) not at all.
+
+use std::collections::BTreeMap;
+
+use runtime::sim::Recorder;
+
+use crate::ledger::{Entry, Outcome, Visit};
+
+/// Tries of a request that may be sent again: three connects, and once more after a stale connection.
+const VISITS_MAX: usize = 4;
+
+/// A route whose config asks for retries, of any method, and how many.
+pub(crate) const RETRIED: &str = "retried";
+pub(crate) const RETRIES: usize = 2;
+
+/// What the whole run allows.
+pub(crate) struct World<'a> {
+    pub(crate) entries: &'a BTreeMap<u64, Entry>,
+    pub(crate) recorder: &'a Recorder,
+    pub(crate) idle_closes: u64,
+    /// The proxy was told to cut off what is left.
+    pub(crate) cut_off: bool,
+}
+
+impl World<'_> {
+    fn was_hurt(&self, visit: &Visit) -> bool {
+        visit.breach || self.recorder.was_torn(visit.from)
+    }
+
+    fn excuse(&self, entry: &Entry) -> bool {
+        let injuries = self.recorder.injuries();
+        let unseen = entry.visits.is_empty();
+        let may_repeat = entry.ask.verb.is_idempotent() && entry.ask.body == 0 && !entry.ask.chunked;
+        entry.visits.iter().any(|visit| self.was_hurt(visit))
+            || (unseen && injuries.refused + injuries.hung + injuries.torn > 0)
+            || (unseen && !may_repeat && self.idle_closes > 0)
+            || self.cut_off
+    }
+
+    /// # Errors
+    /// Why the exchange may not have ended so.
+    pub(crate) fn judge(&self, entry: &Entry) -> Result<(), String> {
+        let Entry { ask, visits, .. } = entry;
+        let Some(outcome) = &entry.outcome else { return Err("it never ended".into()) };
+        let mates = || entry.mates.iter().filter_map(|mate| self.entries.get(mate)).any(|mate| self.excuse(mate));
+        let torn = entry.client.is_some_and(|client| self.recorder.was_torn(client));
+        let most = match ask.route.as_str() {
+            RETRIED => VISITS_MAX + RETRIES,
+            _ if ask.verb.is_idempotent() => VISITS_MAX,
+            _ => 1,
+        };
+        if visits.len() > most {
+            return Err(format!("{} visits of an origin are too many", visits.len()));
+        }
+        let allowed = match outcome {
+            Outcome::Answer(status) => {
+                let answered = visits.iter().any(|visit| visit.answered && !visit.breach);
+                if *status != ask.status {
+                    return Err(format!("the answer has status {status}"));
+                }
+                if !answered {
+                    return Err("nobody has given that answer".into());
+                }
+                true
+            }
+            Outcome::Refused(status) => {
+                if !matches!(status, 502..=504) {
+                    return Err(format!("the proxy answers {status}"));
+                }
+                self.excuse(entry)
+            }
+            Outcome::Broken { orderly: true, head: true } => false,
+            Outcome::Broken { .. } => torn || self.excuse(entry) || mates(),
+            Outcome::NoAnswer { .. } => torn || mates() || self.cut_off || (entry.leaving && visits.is_empty()),
+            Outcome::NotTaken => visits.is_empty(),
+            Outcome::NotSent => visits.is_empty(),
+            Outcome::Abandoned => true,
+        };
+        if allowed { Ok(()) } else { Err(format!("nothing excuses {outcome:?}")) }
+    }
+}
