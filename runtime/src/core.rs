@@ -118,7 +118,7 @@ impl Inner {
         if rung {
             bell.doorbell.drain();
         }
-        if bell.doorbell.take_pending() {
+        if bell.doorbell.signal.take_pending() {
             self.deliver_mail(bell);
         }
         self.wake_woken();
@@ -136,11 +136,11 @@ impl Inner {
         counts.turn_us_max = counts.turn_us_max.max(self.host.monotonic_us() - began_us);
         self.counts.set(counts);
         let busy = self.executor.has_ready() || driver.has_completions() || self.stopping.get();
-        if busy || !bell.doorbell.fall_asleep() {
+        if busy || !bell.doorbell.signal.fall_asleep() {
             driver.enter(Some(0))?;
         } else {
             let entered = driver.enter(self.timeout_us());
-            bell.doorbell.awake();
+            bell.doorbell.signal.awake();
             entered?;
         }
         self.tick();
@@ -148,7 +148,7 @@ impl Inner {
     }
 
     fn deliver_mail(&self, bell: &Bell) {
-        bell.doorbell.take_woken(|task| self.executor.wake(TaskId::unpack(task)));
+        bell.doorbell.signal.take_woken(|task| self.executor.wake(TaskId::unpack(task)));
         for task in self.mail_waiters.borrow_mut().drain(..) {
             self.executor.wake(task);
         }

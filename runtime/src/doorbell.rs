@@ -1,18 +1,11 @@
-//! How a sleeping core is woken by another thread.
-//!
-//! A sender puts its message where the core will look (a mailbox, the list of woken tasks), then rings. Ringing costs
-//! a system call only if the core sleeps or is about to; the order of the two flags, both sequentially consistent,
-//! rules out that the sender sees an awake core while the core misses the message:
-//!
-//! | sender | core |
-//! |---|---|
-//! | message; `pending = true`; read `asleep` | `asleep = true`; read `pending`; sleep if false |
+//! How a sleeping core is woken by another thread: its flags ([`Signal`]) and the event that it sleeps on.
 
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::signal::Signal;
 
 /// The bells of the running cores, by the number that wakers carry. Locked when a core starts or ends and when a waker
 /// is used on a thread that isn't its core's; never on a core's own path.
@@ -23,17 +16,9 @@ thread_local! {
     static HERE: Cell<Option<(u16, *const crate::executor::Executor)>> = const { Cell::new(None) };
 }
 
-struct Woken {
-    task: u64,
-    next: *mut Woken,
-}
-
 pub(crate) struct Doorbell {
     event: OwnedFd,
-    pending: AtomicBool,
-    asleep: AtomicBool,
-    /// Tasks woken by other threads: a stack that the core takes whole.
-    woken: AtomicPtr<Woken>,
+    pub(crate) signal: Signal,
 }
 
 impl Doorbell {
@@ -46,9 +31,7 @@ impl Doorbell {
         Ok(Arc::new(Doorbell {
             // SAFETY: a fresh descriptor that nobody else owns.
             event: unsafe { OwnedFd::from_raw_fd(event) },
-            pending: AtomicBool::new(false),
-            asleep: AtomicBool::new(false),
-            woken: AtomicPtr::new(ptr::null_mut()),
+            signal: Signal::new(),
         }))
     }
 
@@ -58,36 +41,15 @@ impl Doorbell {
 
     /// Tells the core to look at its mailboxes and woken tasks.
     pub(crate) fn ring(&self) {
-        self.pending.store(true, Ordering::SeqCst);
-        if self.asleep.load(Ordering::SeqCst) {
-            let one = 1u64;
-            // SAFETY: writes eight bytes from a local. A full counter (EAGAIN) means that a wake-up is due anyway.
-            unsafe { libc::write(self.fd(), ptr::from_ref(&one).cast(), 8) };
+        if self.signal.ring() {
+            self.wake();
         }
     }
 
-    /// The core's side: whether something was put down since the last call.
-    pub(crate) fn take_pending(&self) -> bool {
-        self.pending.load(Ordering::Relaxed) && self.pending.swap(false, Ordering::SeqCst)
-    }
-
-    /// Whether something was put down that the core hasn't looked at.
-    pub(crate) fn is_pending(&self) -> bool {
-        self.pending.load(Ordering::SeqCst)
-    }
-
-    /// The core's side, before it sleeps. False: don't, something is pending.
-    pub(crate) fn fall_asleep(&self) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        if self.pending.load(Ordering::SeqCst) {
-            self.asleep.store(false, Ordering::Relaxed);
-            return false;
-        }
-        true
-    }
-
-    pub(crate) fn awake(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+    fn wake(&self) {
+        let one = 1u64;
+        // SAFETY: writes eight bytes from a local. A full counter (EAGAIN) means that a wake-up is due anyway.
+        unsafe { libc::write(self.fd(), ptr::from_ref(&one).cast(), 8) };
     }
 
     /// Empties the event counter after a wake-up.
@@ -95,37 +57,6 @@ impl Doorbell {
         let mut count = 0u64;
         // SAFETY: reads eight bytes into a local; EAGAIN leaves it alone.
         unsafe { libc::read(self.fd(), ptr::from_mut(&mut count).cast(), 8) };
-    }
-
-    fn push_woken(&self, task: u64) {
-        let node = Box::into_raw(Box::new(Woken { task, next: ptr::null_mut() }));
-        let mut head = self.woken.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: the node is ours until the exchange succeeds.
-            unsafe { (*node).next = head };
-            match self.woken.compare_exchange_weak(head, node, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => head = now,
-            }
-        }
-        self.ring();
-    }
-
-    /// Hands every task woken by another thread to `wake`.
-    pub(crate) fn take_woken(&self, mut wake: impl FnMut(u64)) {
-        let mut node = self.woken.swap(ptr::null_mut(), Ordering::Acquire);
-        while !node.is_null() {
-            // SAFETY: the swap made the whole stack ours; each node was a leaked box.
-            let woken = unsafe { Box::from_raw(node) };
-            wake(woken.task);
-            node = woken.next;
-        }
-    }
-}
-
-impl Drop for Doorbell {
-    fn drop(&mut self) {
-        self.take_woken(|_| {});
     }
 }
 
@@ -184,8 +115,10 @@ pub(crate) fn wake_from_anywhere(packed: u64) {
         }
         _ => {
             let bells = BELLS.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(Some(bell)) = bells.get(core as usize) {
-                bell.push_woken(packed);
+            if let Some(Some(bell)) = bells.get(core as usize)
+                && bell.signal.push_woken(packed)
+            {
+                bell.wake();
             }
         }
     }

@@ -11,11 +11,15 @@
 //! | `buffers` | receive buffers, blocks, counted slices of them |
 //! | `executor` | tasks, the ready queue, wakers that are integers |
 //! | `timer` | the wheel |
-//! | `mailbox`, `doorbell` | messages from other threads |
+//! | `mailbox`, `doorbell`, `signal` | messages from other threads |
 //! | `counters` | cells that one core writes and anybody sums |
 //! | `host` | what a core asks its kernel, or its simulation, beside that |
 //! | `sim` | a simulated network and clock |
 
+/// Named in one place, so that `tests/loom.rs` can put its own in their stead.
+mod atomics {
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, fence};
+}
 mod buffers;
 mod core;
 pub mod counters;
@@ -27,6 +31,7 @@ mod executor;
 mod host;
 pub mod mailbox;
 mod recycle;
+mod signal;
 pub mod sim;
 mod socket;
 mod sys;

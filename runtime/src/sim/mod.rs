@@ -152,7 +152,7 @@ impl Simulation {
         let now_us = self.now_us();
         let most = self.network.borrow().faults.mail_us;
         for lane in &mut self.lanes {
-            if lane.mail_us.is_none() && lane.bell.doorbell.is_pending() {
+            if lane.mail_us.is_none() && lane.bell.doorbell.signal.is_pending() {
                 lane.mail_us = Some(now_us + self.random.below(most + 1));
             }
         }
