@@ -1,14 +1,19 @@
 //! Handshakes that fail, that take too long, that never were any; and what an idle connection costs.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::StreamOwned;
 
 use crate::bodies::dotted;
 use crate::certificates::Ca;
 use crate::ops::proxy::Proxy;
 use crate::ops::{free_address, wait_until};
-use crate::peers::{connect, echo_origin, get, receive, start, tcp, terminating};
+use crate::peers::{client_config, connect, echo_origin, get, receive, session, start, tcp, terminating};
 
 on_both_drivers!(
+    a_client_that_agreed_on_http2_has_to_begin_it,
     a_handshake_may_take_only_so_long,
     what_is_not_tls_is_refused_and_counted,
     a_client_that_leaves_is_counted,
@@ -91,6 +96,30 @@ fn the_first_bytes_may_take_only_so_long(driver: &str) {
     stream.write_all(&[22, 3]).expect("sent");
     assert_eq!(rest(stream), []);
     assert_eq!(proxy.stat(&format!("listener.{}.downstream_pre_cx_timeout", dotted(web))), 1);
+}
+
+/// Whatever it says, or doesn't, in place of the preface.
+fn a_client_that_agreed_on_http2_has_to_begin_it(driver: &str) {
+    let (ca, web) = (Ca::new(), free_address());
+    let timeouts = "timeouts: { header: 300ms },";
+    let proxy = start(driver, &terminating(web, &ca.issue("site", &["site.test"]), "", timeouts, echo_origin()));
+    let mut config = (*client_config(&ca, &rustls::version::TLS13)).clone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
+    for (at, beginning) in ["", "PRI * HTTP/2.0\r\n\r\nS"].iter().enumerate() {
+        let mut stream = StreamOwned::new(session(&config, "site.test"), tcp(web));
+        let began = Instant::now();
+        stream.write_all(beginning.as_bytes()).expect("sent");
+        stream.flush().expect("sent");
+        let said = rest(stream);
+        let took = began.elapsed();
+        // GOAWAY, ENHANCE_YOUR_CALM.
+        assert!(
+            said.windows(4).any(|bytes| bytes == [7, 0, 0, 0]) && said.windows(4).any(|bytes| bytes == [0, 0, 0, 11])
+        );
+        assert!((290..5000).contains(&took.as_millis()), "{took:?}");
+        wait_until("it is counted", || proxy.stat("http.web.downstream_rq_header_timeout") == at as u64 + 1);
+    }
 }
 
 fn the_endpoint_hears_of_https(driver: &str) {

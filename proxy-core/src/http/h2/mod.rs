@@ -59,6 +59,7 @@ pub(crate) struct Mux {
     requests: Cell<u64>,
     /// Something was sent on behalf of a stream since the connection's task last looked.
     touched: Cell<bool>,
+    began_ms: u64,
 }
 
 struct State {
@@ -74,10 +75,19 @@ struct State {
     blocked: VecDeque<Rc<Shared>>,
     /// The beginning of a frame whose rest hasn't arrived.
     partial: Vec<u8>,
+    /// What the peer has begun and not ended: a head, or a frame that isn't DATA.
+    unfinished: Option<Unfinished>,
     /// No stream goes on from here.
     over: bool,
     ticked_ms: u64,
     counts: Counts,
+}
+
+#[derive(Clone, Copy)]
+struct Unfinished {
+    since_ms: u64,
+    /// The stream whose header block it is; 0 while it is a frame of which nothing is known.
+    stream: u32,
 }
 
 /// What the connection's owner counts; taken by [`Mux::take_counts`].
@@ -112,6 +122,7 @@ impl Mux {
                 idle: Vec::new(),
                 blocked: VecDeque::new(),
                 partial: Vec::new(),
+                unfinished: None,
                 over: false,
                 ticked_ms: core.now_ms(),
                 counts: Counts::default(),
@@ -121,6 +132,7 @@ impl Mux {
             live: Cell::new(0),
             requests: Cell::new(0),
             touched: Cell::new(false),
+            began_ms: core.now_ms(),
         };
         mux.flush(&mut mux.state.borrow_mut());
         Rc::new(mux)
@@ -281,6 +293,36 @@ impl Mux {
         let mut state = self.state.borrow_mut();
         let State { connection, out, .. } = &mut *state;
         connection.ping(*b"corelane", out);
+        self.flush(&mut state);
+    }
+
+    /// When the peer is too late with what it has begun, if it may take `timeout_ms` (0: for ever, and MAX is the answer):
+    /// the preface and its first SETTINGS, a head, a frame.
+    fn head_due_ms(&self, timeout_ms: u64) -> u64 {
+        let state = self.state.borrow();
+        let since_ms = match state.unfinished {
+            _ if timeout_ms == 0 => return u64::MAX,
+            _ if !state.connection.is_established() => self.began_ms,
+            Some(unfinished) => unfinished.since_ms,
+            None => return u64::MAX,
+        };
+        since_ms + timeout_ms
+    }
+
+    /// When the peer is too late to acknowledge our SETTINGS (RFC 9113 6.5.3), if it may take `timeout_ms`; MAX if it has,
+    /// or may take for ever (0).
+    fn settings_due_ms(&self, timeout_ms: u64) -> u64 {
+        match timeout_ms > 0 && !self.state.borrow().connection.is_acknowledged() {
+            true => self.began_ms + timeout_ms,
+            false => u64::MAX,
+        }
+    }
+
+    /// Tells the peer that its connection ends, and why.
+    fn give_up(&self, kind: h2::ErrorKind) {
+        let mut state = self.state.borrow_mut();
+        let State { connection, out, .. } = &mut *state;
+        connection.give_up(kind, out);
         self.flush(&mut state);
     }
 

@@ -54,6 +54,7 @@ stats! {
         UpstreamCxCloseNotify Counter "upstream_cx_close_notify" "Connections closed after the endpoint announced it.";
         UpstreamCxMaxRequests Counter "upstream_cx_max_requests" "Connections closed after as many requests as one may carry.";
         UpstreamCxProtocolError Counter "upstream_cx_protocol_error" "Connections closed because the endpoint broke the protocol.";
+        Http2SettingsTimeout Counter "http2.settings_timeout" "HTTP/2 connections given up because the endpoint did not acknowledge our SETTINGS (own).";
         Http2KeepaliveTimeout Counter "http2.keepalive_timeout" "HTTP/2 connections given up because the endpoint did not answer a PING.";
         UpstreamCxConnectMs Histogram "upstream_cx_connect_ms" "Time to open a connection, in milliseconds.";
         UpstreamCxLengthMs Histogram "upstream_cx_length_ms" "Life of a connection, in milliseconds.";

@@ -119,6 +119,7 @@ stats! {
         Http2TxReset Counter "http2.tx_reset" "HTTP/2 streams reset by us.";
         Http2RxMessagingError Counter "http2.rx_messaging_error" "HTTP/2 streams reset because the client's message was malformed.";
         Http2KeepaliveTimeout Counter "http2.keepalive_timeout" "HTTP/2 connections closed because the client did not answer a PING.";
+        Http2SettingsTimeout Counter "http2.settings_timeout" "HTTP/2 connections closed because the client did not acknowledge our SETTINGS (own).";
         Http2ProtocolError Counter "http2.protocol_error" "HTTP/2 connections ended because the client broke the protocol (own).";
         Http2HeaderOverflow Counter "http2.header_overflow" "HTTP/2 connections ended because a header block was too large.";
         Http2ContinuationFlood Counter "http2.continuation_flood" "HTTP/2 connections ended for header blocks in too many frames (own).";
@@ -127,6 +128,7 @@ stats! {
         Http2SettingsFlood Counter "http2.settings_flood" "HTTP/2 connections ended for too many SETTINGS (own).";
         Http2PingFlood Counter "http2.ping_flood" "HTTP/2 connections ended for too many PINGs (own).";
         Http2InboundEmptyFramesFlood Counter "http2.inbound_empty_frames_flood" "HTTP/2 connections ended for too many empty DATA frames.";
+        Http2InboundSmallFramesFlood Counter "http2.inbound_small_frames_flood" "HTTP/2 connections ended for too many DATA frames of a few bytes (own).";
         Http2InboundPriorityFramesFlood Counter "http2.inbound_priority_frames_flood" "HTTP/2 connections ended for too many PRIORITY frames.";
         Http2InboundWindowUpdateFramesFlood Counter "http2.inbound_window_update_frames_flood" "HTTP/2 connections ended for too many WINDOW_UPDATE frames.";
         Http2IgnoredFrameFlood Counter "http2.ignored_frame_flood" "HTTP/2 connections ended for too many frames without effect (own).";
@@ -171,6 +173,9 @@ impl HttpStat {
             ErrorKind::SettingsFlood => HttpStat::Http2SettingsFlood,
             ErrorKind::PingFlood => HttpStat::Http2PingFlood,
             ErrorKind::EmptyDataFlood => HttpStat::Http2InboundEmptyFramesFlood,
+            ErrorKind::SmallDataFlood => HttpStat::Http2InboundSmallFramesFlood,
+            ErrorKind::HeadTimeout => HttpStat::DownstreamRqHeaderTimeout,
+            ErrorKind::SettingsTimeout => HttpStat::Http2SettingsTimeout,
             ErrorKind::PriorityFlood => HttpStat::Http2InboundPriorityFramesFlood,
             ErrorKind::WindowUpdateFlood => HttpStat::Http2InboundWindowUpdateFramesFlood,
             ErrorKind::IgnoredFrameFlood => HttpStat::Http2IgnoredFrameFlood,
