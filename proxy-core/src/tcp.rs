@@ -72,7 +72,8 @@ impl Session {
     async fn run(&mut self, downstream: &Downstream, config: &Config, tcp: &Tcp) -> End {
         let stats = &config.serve_stats;
         let cluster = &config.generation.clusters[self.cluster as usize];
-        let upstream = match self.connect(cluster, tcp).await {
+        let header = proxy_header(cluster.settings().proxy_protocol, downstream);
+        let upstream = match self.connect(cluster, tcp, &header).await {
             Ok(upstream) => upstream,
             Err(fault) => {
                 if fault == Fault::NoEndpoint {
@@ -87,9 +88,6 @@ impl Session {
         };
         self.upstream = Some(upstream.endpoint.address);
         self.name.clone_from(&upstream.endpoint.config.borrow().name);
-        if let Some(version) = cluster.config().proxy_protocol {
-            upstream.socket.send(&proxy_header(version, downstream));
-        }
         upstream.endpoint.begin();
         upstream.endpoint.stats.inc(EndpointStat::RqTotal);
         upstream.endpoint.stats.gauge_inc(EndpointStat::RqActive);
@@ -120,14 +118,14 @@ impl Session {
         relayed.end
     }
 
-    async fn connect(&mut self, cluster: &Rc<Cluster>, tcp: &Tcp) -> Result<Connection, Fault> {
+    async fn connect(&mut self, cluster: &Rc<Cluster>, tcp: &Tcp, header: &[u8]) -> Result<Connection, Fault> {
         let mut last = Fault::ConnectFailed;
         let mut except = None;
         for _ in 0..tcp.connect_attempts_max.max(1) {
             let endpoint = cluster.pick(except)?;
             except = Some(endpoint.address);
             self.attempts += 1;
-            match cluster.connect(&endpoint, false).await {
+            match cluster.connect(&endpoint, false, header).await {
                 Ok(connection) => return Ok(connection),
                 Err(fault) => last = fault,
             }
@@ -169,12 +167,13 @@ impl Session {
     }
 }
 
-/// A PROXY protocol header that names the client of a connection.
-pub(crate) fn proxy_header(version: ProxyVersion, downstream: &Downstream) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
+/// A PROXY protocol header that names the client of a connection; empty where none is wanted.
+pub(crate) fn proxy_header(version: Option<ProxyVersion>, downstream: &Downstream) -> Vec<u8> {
+    let mut out = Vec::new();
     match version {
-        ProxyVersion::V1 => proxy_protocol::emit_v1(&mut out, downstream.remote, downstream.local),
-        ProxyVersion::V2 => proxy_protocol::emit_v2(&mut out, downstream.remote, downstream.local),
+        None => {}
+        Some(ProxyVersion::V1) => proxy_protocol::emit_v1(&mut out, downstream.remote, downstream.local),
+        Some(ProxyVersion::V2) => proxy_protocol::emit_v2(&mut out, downstream.remote, downstream.local),
     }
     out
 }

@@ -40,6 +40,7 @@ impl Connection {
         cluster: &Rc<Cluster>,
         endpoint: &Rc<Endpoint>,
         timeout_ms: u64,
+        first: &[u8],
     ) -> Result<Connection, Fault> {
         let core = &cluster.core;
         let born_us = core.now_us();
@@ -73,6 +74,7 @@ impl Connection {
             failed(stat);
             return Err(fault);
         }
+        socket.send(first);
         let name = endpoint.config.borrow().name.clone();
         let secured = cluster.tls.secure(core, socket, &name, endpoint.address, deadline_ms).await;
         let socket = secured.map_err(|(stat, fault)| {

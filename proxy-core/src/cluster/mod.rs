@@ -197,11 +197,12 @@ impl Cluster {
     }
 
     /// A fresh connection, waiting for room under the cluster's bound and for the handshake. Whoever had to wait and may
-    /// reuse takes a connection that came back meanwhile instead.
+    /// reuse takes a connection that came back meanwhile instead. `first` goes out before anything else, TLS included.
     pub(crate) async fn connect(
         self: &Rc<Cluster>,
         endpoint: &Rc<Endpoint>,
         may_reuse: bool,
+        first: &[u8],
     ) -> Result<Connection, Fault> {
         let config = self.config();
         let bound = self.share(config.breaker.connections_max);
@@ -214,7 +215,7 @@ impl Cluster {
                 return Ok(connection);
             }
         }
-        Connection::open(self, endpoint, config.connect_timeout_ms).await
+        Connection::open(self, endpoint, config.connect_timeout_ms, first).await
     }
 
     /// Waits until there may be one more connection.

@@ -138,7 +138,8 @@ impl Exchange<'_> {
     pub(super) async fn lease(&mut self, cluster: &Rc<Cluster>, fresh: bool) -> Result<Upstream, Fault> {
         let mut except = None;
         let is_http2 = cluster.settings().protocol != Protocol::Http1 && !self.is_plain_connect();
-        let pooled = !fresh && cluster.settings().proxy_protocol.is_none() && !self.is_plain_connect();
+        let header = proxy_header(cluster.settings().proxy_protocol, self.downstream);
+        let pooled = !fresh && header.is_empty() && !self.is_plain_connect();
         for attempt in 1.. {
             let endpoint = cluster.pick(except)?;
             self.seen.attempts += 1;
@@ -167,14 +168,11 @@ impl Exchange<'_> {
                 }
             }
             self.seen.timing.mark(Point::UpstreamConnectBegin, now_us);
-            match self.guarded(cluster.connect(&endpoint, pooled)).await {
+            match self.guarded(cluster.connect(&endpoint, pooled, &header)).await {
                 Ok(connection) => {
                     if !connection.reused {
                         self.seen.timing.mark(Point::UpstreamConnectEnd, now_us + connection.connect_us);
                         cluster.stats.inc(ClusterStat::UpstreamCxHttp1Total);
-                    }
-                    if let Some(version) = cluster.config().proxy_protocol {
-                        connection.socket.send(&proxy_header(version, self.downstream));
                     }
                     return Ok(Upstream::Http1(connection));
                 }

@@ -1,17 +1,20 @@
 //! Endpoints that speak TLS, well or badly.
 
 use std::io::{BufReader, Read, Write};
-use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+
+use rustls::{ServerConnection, StreamOwned};
 
 use crate::certificates::{Ca, Files};
 use crate::ops::client::{Client, once};
 use crate::ops::proxy::Proxy;
 use crate::ops::{free_address, wait_until};
-use crate::peers::{echo_origin, start, tls_origin};
+use crate::peers::{echo_origin, server_config, start, tls_origin};
 
 on_both_drivers!(
+    a_proxy_header_goes_before_tls_in_the_clear,
     an_endpoint_is_verified_unless_told_otherwise,
     a_kept_connection_takes_new_keys_and_serves_on,
     the_name_of_an_endpoint_is_asked_for_and_verified,
@@ -155,4 +158,60 @@ fn an_endpoint_that_is_not_tls_or_silent_is_a_failed_connection(driver: &str) {
     let (proxy, web) = in_front_of(driver, &address.to_string(), "verify: false");
     assert_eq!(once(web, "GET", "/").expect("a response").status, 503);
     assert!(proxy.stat("cluster.app.ssl.connection_error") > 0);
+}
+
+/// As HAProxy's `send-proxy` with `ssl` and nginx's `proxy_protocol` with `proxy_ssl` do.
+fn a_proxy_header_goes_before_tls_in_the_clear(driver: &str) {
+    let ca = Ca::new();
+    let config = Arc::new(server_config(&ca.issue("good", &["127.0.0.1"])));
+    for (version, length) in [("v1", None), ("v2", Some(28))] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let endpoint = listener.local_addr().expect("an address");
+        let config = config.clone();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let config = config.clone();
+                std::thread::spawn(move || {
+                    let mut header = Vec::new();
+                    while length.map_or(!header.ends_with(b"\r\n"), |length| header.len() < length) {
+                        let mut byte = [0];
+                        if stream.read_exact(&mut byte).is_err() {
+                            return;
+                        }
+                        header.extend(byte);
+                    }
+                    let mut stream = StreamOwned::new(ServerConnection::new(config).expect("a server"), stream);
+                    let mut buffer = [0; 4096];
+                    while let Ok(1..) = stream.read(&mut buffer) {
+                        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", header.len());
+                        let _ = stream.write_all(&[head.as_bytes(), &header].concat());
+                        let _ = stream.flush();
+                    }
+                });
+            }
+        });
+        let web = free_address();
+        let config = format!(
+            "listeners:\n  - {{ name: web, address: '{web}', http: {{ routes: [{{ match: {{}}, cluster: app }}] }} }}\n\
+             clusters:\n  - {{ name: app, endpoints: ['{endpoint}'], proxy_protocol: {version}, tls: {{ ca: '{}' }} }}\n",
+            ca.pem().display()
+        );
+        let proxy = start(driver, &config);
+        for connections in 1..=2 {
+            let response = once(web, "GET", "/").expect("a response");
+            let header = &response.body;
+            if version == "v1" {
+                let line = String::from_utf8_lossy(header).into_owned();
+                let words: Vec<&str> = line.trim_end().split(' ').collect();
+                assert_eq!(
+                    (&words[..4], words[5]),
+                    (&["PROXY", "TCP4", "127.0.0.1", "127.0.0.1"][..], &*web.port().to_string())
+                );
+            } else {
+                assert!(header.starts_with(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"), "{header:?}");
+                assert_eq!(header[26..28], web.port().to_be_bytes());
+            }
+            assert_eq!(proxy.stat("cluster.app.ssl.handshake"), connections, "none is shared");
+        }
+    }
 }

@@ -47,7 +47,8 @@ record! {
         limits: ResponseLimits = "{}",
         /// Speak TLS to endpoints.
         tls: Option<ClusterTls> = optional,
-        /// Send a PROXY protocol header with the client's address first on every connection to an endpoint.
+        /// Send a PROXY protocol header with the client's address first on every connection to an endpoint, in the clear
+        /// before TLS where there is TLS.
         proxy_protocol: Option<ProxyHeader> = optional,
         /// How often endpoint names are resolved anew, where DNS names no lifetime.
         dns_refresh: Duration = "5s",
@@ -66,11 +67,6 @@ fn check_cluster(cluster: &Cluster, node: &Node, reader: &mut Reader<'_>) {
     if cluster.connect_timeout.ms == 0 {
         let error = Diagnostic::error(at("connect_timeout"), "a connect timeout can't be turned off");
         reader.push(error.expected("at least `1ms`"));
-    }
-    if cluster.tls.is_some() && cluster.proxy_protocol.is_some() {
-        let error =
-            Diagnostic::error(at("proxy_protocol"), "a PROXY protocol header can't be sent in front of TLS yet");
-        reader.push(error.expected("`tls` or `proxy_protocol`"));
     }
     if cluster.dns_refresh.ms < 100 {
         let error = Diagnostic::error(at("dns_refresh"), format!("{} is too short", cluster.dns_refresh));

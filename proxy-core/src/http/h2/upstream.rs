@@ -154,7 +154,7 @@ async fn wait_for_room(cluster: &Rc<Cluster>, pool: &Pool) -> Result<bool, Fault
 async fn establish(cluster: Rc<Cluster>, connecting: Connecting) {
     let endpoint = connecting.0.clone();
     let pool = &endpoint.http2;
-    match cluster.connect(&endpoint, false).await {
+    match cluster.connect(&endpoint, false, b"").await {
         Ok(connection) if connection.socket.is_http2(cluster.settings().protocol) => drop(start(&cluster, connection)),
         Ok(connection) => {
             pool.http1.set(true);
@@ -169,7 +169,7 @@ async fn lease_http1(cluster: &Rc<Cluster>, endpoint: &Rc<Endpoint>) -> Result<L
     if let Some(connection) = cluster.kept(endpoint) {
         return Ok(Leased::Http1(connection));
     }
-    let connection = cluster.connect(endpoint, true).await?;
+    let connection = cluster.connect(endpoint, true, b"").await?;
     if connection.reused || !connection.socket.is_http2(cluster.settings().protocol) {
         return Ok(Leased::Http1(connection));
     }
