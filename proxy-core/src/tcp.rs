@@ -12,7 +12,7 @@ use crate::log::{Flags, NoFields, Point, Record};
 use crate::relay::{self, End, Pipe};
 use crate::snapshot::{ClusterId, ProxyVersion, Serve, Tcp};
 use crate::stats::{ClusterStat, EndpointStat, ListenerStat, TcpStat};
-use crate::tls;
+use crate::tls::{self, TlsFacts};
 
 pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
     let Serve::Tcp(tcp) = &config.listener.serve else { return };
@@ -30,6 +30,8 @@ pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
         upstream: None,
         name: String::new(),
         attempts: 0,
+        upstream_tls: None,
+        upstream_failure: None,
         up_bytes: 0,
         down_bytes: 0,
     };
@@ -64,6 +66,10 @@ struct Session {
     upstream: Option<SocketAddr>,
     name: String,
     attempts: u32,
+    /// What the handshake with the endpoint led to.
+    upstream_tls: Option<Rc<TlsFacts>>,
+    /// Why the connection to the endpoint failed.
+    upstream_failure: Option<Rc<str>>,
     up_bytes: u64,
     down_bytes: u64,
 }
@@ -87,6 +93,7 @@ impl Session {
             }
         };
         self.upstream = Some(upstream.endpoint.address);
+        self.upstream_tls = upstream.socket.tls().cloned();
         self.name.clone_from(&upstream.endpoint.config.borrow().name);
         upstream.endpoint.begin();
         upstream.endpoint.stats.inc(EndpointStat::RqTotal);
@@ -126,8 +133,14 @@ impl Session {
             except = Some(endpoint.address);
             self.attempts += 1;
             match cluster.connect(&endpoint, false, header).await {
-                Ok(connection) => return Ok(connection),
-                Err(fault) => last = fault,
+                Ok(connection) => {
+                    self.upstream_failure = None;
+                    return Ok(connection);
+                }
+                Err(fault) => {
+                    self.upstream_failure = endpoint.failure();
+                    last = fault;
+                }
             }
         }
         cluster.stats.inc(ClusterStat::UpstreamCxConnectAttemptsExceeded);
@@ -154,6 +167,10 @@ impl Session {
         record.upstream = self.upstream;
         record.upstream_name = &self.name;
         record.attempts = self.attempts;
+        record.upstream_failure = self.upstream_failure.as_deref().unwrap_or_default();
+        if let Some(facts) = &self.upstream_tls {
+            facts.log_upstream(&mut record);
+        }
         record.downstream_remote = Some(downstream.remote);
         record.downstream_direct_remote = Some(downstream.direct_remote);
         record.downstream_local = Some(downstream.local);

@@ -127,6 +127,7 @@ mod tests {
                 idle: RefCell::default(),
                 http2: Pool::default(),
                 retired: Cell::new(false),
+                failure: Default::default(),
             })
         });
         let live = live.collect();

@@ -55,6 +55,8 @@ pub(crate) struct Endpoint {
     pub(crate) http2: Pool,
     /// No longer in the config: connections aren't kept.
     retired: Cell<bool>,
+    /// Why the last connection that didn't come up didn't.
+    failure: RefCell<Option<Rc<str>>>,
 }
 
 impl Cluster {
@@ -108,6 +110,7 @@ impl Cluster {
                     idle: RefCell::default(),
                     http2: Pool::default(),
                     retired: Cell::new(false),
+                    failure: RefCell::default(),
                 }),
             });
         }
@@ -316,6 +319,11 @@ impl Cluster {
 }
 
 impl Endpoint {
+    /// Why the last connection that didn't come up didn't; for logs.
+    pub(crate) fn failure(&self) -> Option<Rc<str>> {
+        self.failure.borrow().clone()
+    }
+
     fn retire(&self) {
         self.retired.set(true);
         self.http2.retire();

@@ -20,6 +20,7 @@ use crate::relay::Pipe;
 use crate::snapshot::Protocol;
 use crate::stats::ClusterStat;
 use crate::tcp::proxy_header;
+use crate::tls::TlsFacts;
 
 pub(super) enum Upstream {
     Http1(Connection),
@@ -47,6 +48,14 @@ impl Upstream {
         match self {
             Upstream::Http1(connection) => &connection.cluster,
             Upstream::Http2(call) => &call.cluster,
+        }
+    }
+
+    /// What the handshake with the endpoint led to.
+    pub(super) fn tls(&self) -> Option<Rc<TlsFacts>> {
+        match self {
+            Upstream::Http1(connection) => connection.socket.tls().cloned(),
+            Upstream::Http2(call) => call.stream.tls(),
         }
     }
 
@@ -157,13 +166,10 @@ impl Exchange<'_> {
                 self.seen.timing.mark(Point::UpstreamConnectBegin, now_us);
                 match self.guarded(self.lease_http2(cluster, &endpoint)).await {
                     Ok(upstream) => return Ok(upstream),
-                    Err(Fault::ConnectFailed | Fault::ConnectTimeout) if attempt < CONNECT_ATTEMPTS_MAX => {
+                    Err(fault) => {
+                        self.not_connected(cluster, &endpoint, fault, attempt)?;
                         except = Some(endpoint.address);
                         continue;
-                    }
-                    Err(fault) => {
-                        count_fault(cluster, fault);
-                        return Err(fault);
                     }
                 }
             }
@@ -176,16 +182,32 @@ impl Exchange<'_> {
                     }
                     return Ok(Upstream::Http1(connection));
                 }
-                Err(Fault::ConnectFailed | Fault::ConnectTimeout) if attempt < CONNECT_ATTEMPTS_MAX => {
-                    except = Some(endpoint.address);
-                }
                 Err(fault) => {
-                    count_fault(cluster, fault);
-                    return Err(fault);
+                    self.not_connected(cluster, &endpoint, fault, attempt)?;
+                    except = Some(endpoint.address);
                 }
             }
         }
         Err(Fault::ConnectFailed)
+    }
+
+    /// There is no connection to the endpoint: ends the request, unless another endpoint may be tried.
+    fn not_connected(
+        &mut self,
+        cluster: &Cluster,
+        endpoint: &Endpoint,
+        fault: Fault,
+        attempt: u32,
+    ) -> Result<(), Fault> {
+        let failed = matches!(fault, Fault::ConnectFailed | Fault::ConnectTimeout);
+        if failed && !self.http.access_logs.is_empty() {
+            self.seen.upstream_failure = endpoint.failure();
+        }
+        if failed && attempt < CONNECT_ATTEMPTS_MAX {
+            return Ok(());
+        }
+        count_fault(cluster, fault);
+        Err(fault)
     }
 
     /// A stream on a connection to the endpoint, with the request's head sent; or a connection, if it speaks HTTP/1.

@@ -9,9 +9,8 @@ use codecs::tls::{ClientConfig, TlsError};
 use runtime::{Core, Socket};
 
 use super::UPSTREAM;
-use crate::fault::Fault;
 use crate::snapshot::{self, ClusterTls};
-use crate::stats::{ClusterStat, Lane};
+use crate::stats::Lane;
 use crate::transport::{Failures, Refused, TlsTransport, Transport};
 
 /// Of handshakes that fail one is told in this time; all are counted.
@@ -67,7 +66,7 @@ impl UpstreamTls {
         name: &str,
         address: SocketAddr,
         deadline_ms: u64,
-    ) -> Result<Transport, (ClusterStat, Fault)> {
+    ) -> Result<Transport, Refused> {
         let Some(used) = self.used.borrow().clone() else { return Ok(Transport::Plain(socket)) };
         let name = if used.of.named { None } else { Some(host(name)) };
         let failures = self.failures.clone();
@@ -82,10 +81,7 @@ impl UpstreamTls {
             Err(refused) => {
                 UPSTREAM.refused(&self.stats, &refused);
                 self.tell(core, address, &refused);
-                Err(match refused {
-                    Refused::Timeout => (ClusterStat::UpstreamCxConnectTimeout, Fault::ConnectTimeout),
-                    _ => (ClusterStat::UpstreamCxConnectFail, Fault::ConnectFailed),
-                })
+                Err(refused)
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::ops::{free_address, wait_until};
 use crate::peers::{echo_origin, server_config, start, tls_origin};
 
 on_both_drivers!(
+    the_log_tells_of_the_endpoints_tls,
     a_proxy_header_goes_before_tls_in_the_clear,
     an_endpoint_is_verified_unless_told_otherwise,
     a_kept_connection_takes_new_keys_and_serves_on,
@@ -214,4 +215,44 @@ fn a_proxy_header_goes_before_tls_in_the_clear(driver: &str) {
             assert_eq!(proxy.stat("cluster.app.ssl.handshake"), connections, "none is shared");
         }
     }
+}
+
+fn the_log_tells_of_the_endpoints_tls(driver: &str) {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let good = origin(&ca.issue("good", &["127.0.0.1", "app.test"]));
+    let (web, raw, strange, closed) = (free_address(), free_address(), free_address(), free_address());
+    let nobody = free_address();
+    let format = "%UPSTREAM_TLS_VERSION% %UPSTREAM_TLS_CIPHER% %UPSTREAM_TLS_SESSION_ID% %UPSTREAM_PEER_SUBJECT% \
+                  %UPSTREAM_PEER_DNS_SAN% %UPSTREAM_PEER_CERT_V_START(%Y)% %UPSTREAM_PEER_CERT_V_END% \
+                  [%UPSTREAM_TRANSPORT_FAILURE_REASON%]";
+    let http = "http: { routes: [{ match: {}, cluster: CLUSTER }] }";
+    let listeners = [("web", web, "app"), ("strange", strange, "strange"), ("closed", closed, "closed")].map(
+        |(name, address, cluster)| {
+            format!("  - {{ name: {name}, address: '{address}', {} }}\n", http.replace("CLUSTER", cluster))
+        },
+    );
+    let config = format!(
+        "access_log: {{ path: stdout, format: '%LISTENER_NAME% {format}' }}\nlisteners:\n{}  \
+         - {{ name: raw, address: '{raw}', tcp: {{ cluster: app }} }}\nclusters:\n  \
+         - {{ name: app, endpoints: ['{good}'], tls: {{ ca: '{}' }} }}\n  \
+         - {{ name: strange, endpoints: ['{good}'], tls: {{ ca: '{}' }} }}\n  \
+         - {{ name: closed, endpoints: ['{nobody}'], tls: {{ ca: '{}' }} }}\n",
+        listeners.concat(),
+        ca.pem().display(),
+        other.pem().display(),
+        ca.pem().display(),
+    );
+    let (proxy, facts) = (start(driver, &config), "TLSv1.3 TLS_AES_128_GCM_SHA256 - CN=good");
+    let facts = format!("{facts} app.test 2020 2040-01-01T00:00:00.000Z [-]");
+    for count in 1..=2 {
+        // The second goes out on the first one's connection.
+        assert_eq!(once(web, "GET", "/").expect("a response").status, 200);
+        wait_until("the line", || proxy.out.count(&format!("web {facts}")) == count);
+    }
+    assert_eq!(once(raw, "GET", "/").expect("a response").status, 200);
+    wait_until("the session's line", || proxy.out.count(&format!("raw {facts}")) == 1);
+    assert_eq!(once(strange, "GET", "/").expect("a response").status, 503);
+    wait_until("the authority", || proxy.out.count("strange - - - - - - - [tls.unknown_ca") == 1);
+    assert_eq!(once(closed, "GET", "/").expect("a response").status, 503);
+    wait_until("the refusal", || proxy.out.count("closed - - - - - - - [Connection refused") == 1);
 }

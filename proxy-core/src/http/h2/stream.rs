@@ -10,6 +10,7 @@ use codecs::http::h2::{ErrorCode, Message, SendError, StreamRef, field_lines, te
 use runtime::Slice;
 
 use super::{IDLE_MAX, Mux, Pumped, SPARE_MAX, State};
+use crate::tls::TlsFacts;
 
 /// Frames that a stream sends before it is another's turn.
 const FRAMES_AT_ONCE: usize = 8;
@@ -236,6 +237,11 @@ impl Stream {
         if state.spare.len() < SPARE_MAX {
             state.spare.push(message);
         }
+    }
+
+    /// What the handshake of its connection led to.
+    pub(crate) fn tls(&self) -> Option<Rc<TlsFacts>> {
+        self.mux.transport().tls().cloned()
     }
 
     /// How the stream failed, if it did.
