@@ -5,6 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
+use codecs::tls::CertificateFacts;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ServerConnection, StreamOwned};
 
 use crate::certificates::{Ca, Files};
@@ -48,7 +51,10 @@ fn in_front_of(driver: &str, endpoint: &str, tls: &str) -> (Proxy, SocketAddr) {
 
 fn an_endpoint_is_verified_unless_told_otherwise(driver: &str) {
     let (ca, other) = (Ca::new(), Ca::new());
-    let good = origin(&ca.issue("good", &["127.0.0.1", "app.test"])).to_string();
+    let files = ca.issue("good", &["127.0.0.1", "app.test"]);
+    let certificate = CertificateDer::from_pem_file(&files.chain).expect("a certificate");
+    let hash = CertificateFacts::from_der(&certificate).expect("a certificate").sha256_hex();
+    let good = origin(&files).to_string();
     let expired = origin(&ca.issue_until("expired", &["127.0.0.1"], 2021)).to_string();
     let pem = format!("ca: '{}'", ca.pem().display());
     let strange = format!("ca: '{}'", other.pem().display());
@@ -59,6 +65,9 @@ fn an_endpoint_is_verified_unless_told_otherwise(driver: &str) {
         (&good, format!("{pem}, sni: other.test, sans: [{{ dns: app.test }}]"), None),
         (&good, format!("{pem}, sans: [{{ dns: other.test }}]"), Some("fail_verify_san")),
         (&good, strange, Some("error.unknown_ca")),
+        (&good, format!("{pem}, pinned: '{}'", hash.to_uppercase()), None),
+        (&good, format!("{pem}, pinned: '{}'", "07".repeat(32)), Some("fail_verify_cert_hash")),
+        (&good, format!("verify: false, pinned: '{hash}'"), None),
         // The system's authorities know nothing of ours.
         (&good, String::new(), Some("error.unknown_ca")),
         (&good, "verify: false".to_owned(), None),

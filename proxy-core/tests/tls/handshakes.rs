@@ -142,6 +142,8 @@ fn handshakes_and_versions_are_counted_and_logged(driver: &str) {
     wait_until("the line", || proxy.out.count("TLSv1.3 TLS_AES_256_GCM_SHA384 site.test https -") == 1);
     let stat = |name: &str| proxy.stat(&format!("listener.{}.ssl.{name}", dotted(web)));
     assert_eq!((stat("handshake"), stat("versions.TLSv1.3"), stat("versions.TLSv1.2")), (1, 1, 0));
+    assert_eq!((stat("ciphers.TLS_AES_256_GCM_SHA384"), stat("ciphers.TLS_AES_128_GCM_SHA256")), (1, 0));
+    assert_eq!(stat("curves.X25519MLKEM768") + stat("curves.X25519"), 1);
     assert_eq!((stat("no_certificate"), stat("session_reused"), stat("connection_error")), (1, 0, 0));
     assert_eq!(stat("certificate.expiration_unix_time_seconds"), 2_208_988_800);
     assert!(proxy.stat("server.days_until_first_cert_expiring") > 0);

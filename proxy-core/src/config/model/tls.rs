@@ -3,7 +3,7 @@
 use crate::config::record::{choice, record};
 use crate::config::source::Spanned;
 use crate::config::values::{
-    AlpnName, ClusterName, Duration, FilePath, HostPattern, OneOrMany, SanText, ServerName, Words,
+    AlpnName, ClusterName, Duration, FilePath, Fingerprint, HostPattern, OneOrMany, SanText, ServerName, Words,
 };
 
 record! {
@@ -66,6 +66,8 @@ record! {
         crl_only_leaf: bool = "false",
         /// A certificate must have one of these names. Without any, each does.
         sans: OneOrMany<Spanned<San>> = "[]",
+        /// A certificate must also be one of these, by its SHA-256. Without any, each is.
+        pinned: OneOrMany<Fingerprint> = "[]",
     }
 }
 
@@ -99,6 +101,8 @@ record! {
         verify: bool = "true",
         /// An endpoint's certificate must have one of these names, in place of the one that is asked for.
         sans: OneOrMany<Spanned<San>> = "[]",
+        /// An endpoint's certificate must also be one of these, by its SHA-256. With `verify: false` that alone counts.
+        pinned: OneOrMany<Fingerprint> = "[]",
         /// Shown to endpoints that ask for a certificate.
         certificate: Option<ClientCertificate> = optional,
         /// The lowest version of TLS.

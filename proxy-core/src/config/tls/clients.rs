@@ -8,6 +8,7 @@ use super::{Alpn, Cluster, Loader, System, matcher, suites, version};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::model;
 use crate::config::source::Span;
+use crate::config::values::Fingerprint;
 use crate::snapshot;
 
 /// Where systems keep the authorities that they trust: Debian, Red Hat, SUSE, Alpine.
@@ -102,6 +103,7 @@ fn client_config(tls: &model::ClusterTls, alpn: Alpn, contents: Contents) -> Res
         crl_pem: contents.crl,
         server_name: tls.sni.as_ref().map(|name| name.0.clone()),
         allowed_sans: tls.sans.iter().map(|san| matcher(san)).collect(),
+        pinned: tls.pinned.iter().map(Fingerprint::bytes).collect(),
         verify: tls.verify,
         certificate: contents.certificate,
         alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),

@@ -8,6 +8,7 @@ use super::{Alpn, Listener, Loader, System, matcher, suites, unix_s, version};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::model;
 use crate::config::source::Span;
+use crate::config::values::Fingerprint;
 use crate::snapshot;
 
 /// RFC 8446, section 4.6.1: no ticket lives longer than a week.
@@ -99,6 +100,7 @@ impl Loader<'_> {
             crl_only_leaf: auth.crl_only_leaf,
             required: auth.mode == model::ClientAuthMode::Required,
             allowed_sans: auth.sans.iter().map(|san| matcher(san)).collect(),
+            pinned: auth.pinned.iter().map(Fingerprint::bytes).collect(),
         })
     }
 

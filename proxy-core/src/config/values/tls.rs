@@ -80,4 +80,37 @@ impl Text for SanText {
     }
 }
 
-super::serialize_as_text!(FilePath, AlpnName, ServerName, SanText);
+/// SHA-256 of a certificate in DER, as lower-case hexadecimal; colons between the bytes are dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub String);
+
+impl Fingerprint {
+    pub fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(self.0.as_bytes().chunks_exact(2)) {
+            let digit = |letter: u8| (letter as char).to_digit(16).unwrap_or(0) as u8;
+            *byte = digit(digits[0]) << 4 | digit(digits[1]);
+        }
+        bytes
+    }
+}
+
+impl Text for Fingerprint {
+    const ONE: &'static str = "the SHA-256 of a certificate: 64 hexadecimal digits, perhaps with colons";
+    const MANY: &'static str = "SHA-256 of certificates";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let digits = text.replace(':', "").to_ascii_lowercase();
+        if let Some(letter) = digits.chars().find(|letter| !letter.is_ascii_hexdigit()) {
+            return Err(Refusal::because(format!("`{letter}` is no hexadecimal digit")).help(FINGERPRINT_HELP));
+        }
+        match digits.len() {
+            64 => Ok(Fingerprint(digits)),
+            count => Err(Refusal::because(format!("it has {count} digits")).help(FINGERPRINT_HELP)),
+        }
+    }
+}
+
+const FINGERPRINT_HELP: &str = "`openssl x509 -in cert.pem -noout -fingerprint -sha256` writes it";
+
+super::serialize_as_text!(FilePath, AlpnName, ServerName, SanText, Fingerprint);
