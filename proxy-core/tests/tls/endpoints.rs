@@ -4,6 +4,7 @@ use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use codecs::tls::CertificateFacts;
 use rustls::pki_types::CertificateDer;
@@ -17,6 +18,7 @@ use crate::ops::{free_address, wait_until};
 use crate::peers::{echo_origin, server_config, start, tls_origin};
 
 on_both_drivers!(
+    an_idle_connection_is_watched_whatever_its_endpoint_says,
     the_log_tells_of_the_endpoints_tls,
     a_proxy_header_goes_before_tls_in_the_clear,
     an_endpoint_is_verified_unless_told_otherwise,
@@ -264,4 +266,50 @@ fn the_log_tells_of_the_endpoints_tls(driver: &str) {
     wait_until("the authority", || proxy.out.count("strange - - - - - - - [tls.unknown_ca") == 1);
     assert_eq!(once(closed, "GET", "/").expect("a response").status, 503);
     wait_until("the refusal", || proxy.out.count("closed - - - - - - - [Connection refused") == 1);
+}
+
+/// What carries no data wakes whoever watches the connection: he has to look on, or its end goes unnoticed until the next
+/// of the looks that are taken once a second.
+fn an_idle_connection_is_watched_whatever_its_endpoint_says(driver: &str) {
+    let ca = Ca::new();
+    let (said, hear) = channel::<&str>();
+    let (done, wait) = channel();
+    let hear = Mutex::new(hear);
+    let endpoint = tls_origin(&ca.issue("good", &["127.0.0.1"]), move |stream| {
+        let mut buffer = [0; 4096];
+        let Ok(1..) = stream.read(&mut buffer) else { return };
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        let _ = stream.flush();
+        // Tickets went with the handshake's end; new keys can be sent at any time.
+        while let Ok("keys") = hear.lock().expect("a lock").recv() {
+            stream.conn.refresh_traffic_keys().expect("new keys");
+            let _ = stream.flush();
+            let _ = done.send(());
+        }
+        stream.conn.send_close_notify();
+        let _ = stream.flush();
+    });
+    let (proxy, web) = in_front_of(driver, &endpoint.to_string(), &format!("ca: '{}'", ca.pem().display()));
+    const ROUNDS: u64 = 12;
+    let mut prompt = 0;
+    for at in 0..ROUNDS {
+        assert_eq!(once(web, "GET", "/").expect("a response").text(), "ok");
+        wait_until("it is kept", || proxy.stat("cluster.app.upstream_cx_idle") == 1);
+        for _ in 0..1 + at % 3 {
+            said.send("keys").expect("sent");
+            wait.recv().expect("sent");
+            // Taken in before the next: each of them wakes.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(proxy.stat("cluster.app.upstream_cx_idle"), 1);
+        said.send("close").expect("sent");
+        let began = Instant::now();
+        wait_until("it is dropped", || proxy.stat("cluster.app.upstream_cx_active") == 0);
+        prompt += u64::from(began.elapsed() < Duration::from_millis(250));
+        assert_eq!(proxy.stat("cluster.app.upstream_cx_idle"), 0);
+        assert_eq!(proxy.stat("cluster.app.upstream_cx_destroy_remote"), at + 1);
+    }
+    // By chance it would be a quarter of them.
+    assert!(prompt * 4 >= ROUNDS * 3, "{prompt} of {ROUNDS} were noticed at once");
+    assert_eq!(proxy.stat("cluster.app.ssl.error.protocol"), 0);
 }

@@ -13,6 +13,7 @@ use crate::ops::{free_address, wait_until};
 use crate::peers::{client_config, connect, echo_origin, get, receive, session, start, tcp, terminating};
 
 on_both_drivers!(
+    an_idle_client_is_watched_whatever_it_says,
     a_client_that_agreed_on_http2_has_to_begin_it,
     a_handshake_may_take_only_so_long,
     what_is_not_tls_is_refused_and_counted,
@@ -169,4 +170,33 @@ fn an_idle_connection_is_small(driver: &str) {
     let (after, _second) = open(&proxy, CONNECTIONS);
     let each = after.saturating_sub(before) / CONNECTIONS as u64;
     assert!(each <= BYTES_MAX, "{each} bytes for an idle connection");
+}
+
+fn an_idle_client_is_watched_whatever_it_says(driver: &str) {
+    let (ca, web) = (Ca::new(), free_address());
+    let proxy = start(driver, &terminating(web, &ca.issue("site", &["site.test"]), "", "", echo_origin()));
+    let active = format!("listener.{}.downstream_cx_active", dotted(web));
+    for before in [true, false] {
+        let mut stream = connect(web, &ca, "site.test");
+        if before {
+            get(&mut stream, "/").expect("a response");
+        } else {
+            while stream.conn.is_handshaking() {
+                stream.conn.complete_io(&mut stream.sock).expect("a handshake");
+            }
+        }
+        for _ in 0..3 {
+            stream.conn.refresh_traffic_keys().expect("new keys");
+            stream.flush().expect("sent");
+            // Taken in before the next: each of them wakes.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        get(&mut stream, "/").expect("a response");
+        stream.conn.refresh_traffic_keys().expect("new keys");
+        stream.flush().expect("sent");
+        assert_eq!(proxy.stat(&active), 1);
+        drop(stream);
+        wait_until("it is noticed", || proxy.stat(&active) == 0);
+    }
+    assert_eq!(proxy.stat(&format!("listener.{}.ssl.error.protocol", dotted(web))), 0);
 }
