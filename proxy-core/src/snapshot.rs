@@ -62,6 +62,8 @@ pub struct ClusterTls {
     pub config: codecs::tls::ClientConfig,
     /// The config says the server's name; otherwise it is the endpoint's.
     pub named: bool,
+    /// Each request says it with its Host (`sni: auto`).
+    pub by_host: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "one a listener; a box would cost each request a hop")]

@@ -10,6 +10,7 @@ use super::{Cluster, Endpoint};
 use crate::fault::Fault;
 use crate::snapshot;
 use crate::stats::{ClusterStat, EndpointStat};
+use crate::tls;
 use crate::transport::{Refused, Transport};
 
 /// What a connection that doesn't come up counts as.
@@ -75,7 +76,8 @@ impl Connection {
         connected?;
         socket.send(first);
         let name = endpoint.config.borrow().name.clone();
-        let secured = cluster.tls.secure(core, socket, &name, endpoint.address, deadline_ms).await;
+        let name = endpoint.server_name().unwrap_or_else(|| tls::host(&name));
+        let secured = cluster.tls.secure(core, socket, name, endpoint.address, deadline_ms).await;
         let socket = secured.map_err(|refused| match refused {
             Refused::Timeout => failed(TIMEOUT, &refused),
             _ => failed(REFUSED, &refused),

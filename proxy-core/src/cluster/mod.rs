@@ -5,6 +5,7 @@
 
 mod balance;
 mod connection;
+mod named;
 mod waiting;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -57,6 +58,8 @@ pub(crate) struct Endpoint {
     retired: Cell<bool>,
     /// Why the last connection that didn't come up didn't.
     failure: RefCell<Option<Rc<str>>>,
+    /// Where each request names the server (`sni: auto`): this endpoint by each name, with pools of its own.
+    named: named::Endpoints,
 }
 
 impl Cluster {
@@ -99,19 +102,10 @@ impl Cluster {
             endpoints.push(match known {
                 Some(at) => {
                     let known = old.swap_remove(at);
-                    *known.config.borrow_mut() = endpoint.clone();
+                    known.take(endpoint);
                     known
                 }
-                None => Rc::new(Endpoint {
-                    address: endpoint.address,
-                    config: RefCell::new(endpoint.clone()),
-                    stats: endpoint.stats.lane(self.core.id()),
-                    active: Cell::new(0),
-                    idle: RefCell::default(),
-                    http2: Pool::default(),
-                    retired: Cell::new(false),
-                    failure: RefCell::default(),
-                }),
+                None => Rc::new(Endpoint::new(endpoint.clone(), endpoint.stats.lane(self.core.id()))),
             });
         }
         *self.endpoints.borrow_mut() = endpoints;
@@ -248,15 +242,12 @@ impl Cluster {
     /// Closes an idle connection of any endpoint to make room for another.
     fn evict_idle(&self) -> bool {
         let endpoints = self.endpoints.borrow();
-        let victim = endpoints.iter().find_map(|endpoint| {
-            let mut idle = endpoint.idle.borrow_mut();
-            (!idle.is_empty()).then(|| idle.remove(0))
-        });
+        let victim = endpoints.iter().find_map(|endpoint| endpoint.take_oldest());
         if victim.is_some() {
             self.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
         } else {
             // These close a moment later: whoever waits is woken then.
-            endpoints.iter().any(|endpoint| endpoint.http2.retire_idle());
+            endpoints.iter().any(|endpoint| endpoint.retire_idle());
         }
         drop(endpoints);
         victim.is_some()
@@ -290,7 +281,7 @@ impl Cluster {
         let timeout_ms = self.config.borrow().idle_timeout_ms;
         let oldest_ms = if timeout_ms == 0 { 0 } else { self.core.now_ms().saturating_sub(timeout_ms) };
         let endpoints = self.endpoints.borrow().clone();
-        for endpoint in endpoints {
+        for endpoint in endpoints.iter().flat_map(|endpoint| endpoint.with_named()) {
             let unfit = |connection: &mut Connection| {
                 connection.socket.has_input() || (timeout_ms > 0 && connection.idle_since_ms <= oldest_ms)
             };
@@ -314,11 +305,26 @@ impl Cluster {
     /// Closes every idle connection; none of the others takes another request.
     fn close_idle(&self) {
         while self.evict_idle() {}
-        self.endpoints.borrow().iter().for_each(|endpoint| endpoint.http2.retire());
+        let endpoints = self.endpoints.borrow();
+        endpoints.iter().flat_map(|endpoint| endpoint.with_named()).for_each(|endpoint| endpoint.http2.retire());
     }
 }
 
 impl Endpoint {
+    fn new(config: Arc<snapshot::Endpoint>, stats: Lane) -> Endpoint {
+        Endpoint {
+            address: config.address,
+            config: RefCell::new(config),
+            stats,
+            active: Cell::new(0),
+            idle: RefCell::default(),
+            http2: Pool::default(),
+            retired: Cell::new(false),
+            failure: RefCell::default(),
+            named: named::Endpoints::default(),
+        }
+    }
+
     /// Why the last connection that didn't come up didn't; for logs.
     pub(crate) fn failure(&self) -> Option<Rc<str>> {
         self.failure.borrow().clone()
@@ -330,6 +336,7 @@ impl Endpoint {
         for connection in self.idle.take() {
             connection.cluster.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
         }
+        self.named.each(|endpoint| endpoint.retire());
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -342,10 +349,12 @@ impl Endpoint {
 
     pub(crate) fn begin(&self) {
         self.active.set(self.active.get() + 1);
+        self.named.with_whole(Endpoint::begin);
     }
 
     pub(crate) fn end(&self) {
         self.active.set(self.active.get().saturating_sub(1));
+        self.named.with_whole(Endpoint::end);
     }
 }
 

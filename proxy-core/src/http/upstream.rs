@@ -20,7 +20,7 @@ use crate::relay::Pipe;
 use crate::snapshot::Protocol;
 use crate::stats::ClusterStat;
 use crate::tcp::proxy_header;
-use crate::tls::TlsFacts;
+use crate::tls::{TlsFacts, host};
 
 pub(super) enum Upstream {
     Http1(Connection),
@@ -146,6 +146,7 @@ impl Exchange<'_> {
     /// A connection to an endpoint: a kept one, or a fresh one from up to three endpoints.
     pub(super) async fn lease(&mut self, cluster: &Rc<Cluster>, fresh: bool) -> Result<Upstream, Fault> {
         let mut except = None;
+        let by_host = cluster.settings().tls.as_ref().is_some_and(|tls| tls.by_host);
         let is_http2 = cluster.settings().protocol != Protocol::Http1 && !self.is_plain_connect();
         let header = proxy_header(cluster.settings().proxy_protocol, self.downstream);
         let pooled = !fresh && header.is_empty() && !self.is_plain_connect();
@@ -158,6 +159,7 @@ impl Exchange<'_> {
                     self.seen.upstream_name.clone_from(&endpoint.config.borrow().name);
                 }
             }
+            let endpoint = if by_host { self.by_host(endpoint) } else { endpoint };
             if pooled && let Some(connection) = cluster.kept(&endpoint) {
                 return Ok(Upstream::Http1(connection));
             }
@@ -189,6 +191,19 @@ impl Exchange<'_> {
             }
         }
         Err(Fault::ConnectFailed)
+    }
+
+    /// The endpoint by the name in the request's Host, as it is sent; as it is if there is none.
+    fn by_host(&self, endpoint: Rc<Endpoint>) -> Rc<Endpoint> {
+        let text = self.scratch.upstream_head.as_slice();
+        let fields = memchr::memchr(b'\n', text).map_or(&b""[..], |at| &text[at + 1..]);
+        let found = text_lines(fields).find(|(name, ..)| name.eq_ignore_ascii_case(b"host"));
+        let Some(value) = found.and_then(|(_, value, _)| std::str::from_utf8(value).ok()) else { return endpoint };
+        match host(value) {
+            "" => endpoint,
+            name if name.bytes().any(|byte| byte.is_ascii_uppercase()) => endpoint.named(&name.to_ascii_lowercase()),
+            name => endpoint.named(name),
+        }
     }
 
     /// There is no connection to the endpoint: ends the request, unless another endpoint may be tried.

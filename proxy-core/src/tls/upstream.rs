@@ -58,7 +58,7 @@ impl UpstreamTls {
         !same
     }
 
-    /// Shakes hands where the cluster wants it. `name` is the endpoint as the config has it, with its port.
+    /// Shakes hands where the cluster wants it. `name` is the server's, if the config doesn't say it.
     pub(crate) async fn secure(
         &self,
         core: &Core,
@@ -68,7 +68,7 @@ impl UpstreamTls {
         deadline_ms: u64,
     ) -> Result<Transport, Refused> {
         let Some(used) = self.used.borrow().clone() else { return Ok(Transport::Plain(socket)) };
-        let name = if used.of.named { None } else { Some(host(name)) };
+        let name = (!used.of.named).then_some(name);
         let failures = self.failures.clone();
         match TlsTransport::connect(core, socket, &used.client, name, deadline_ms, failures).await {
             Ok(transport) => {
@@ -99,7 +99,7 @@ impl UpstreamTls {
 }
 
 /// The host of "host:port" or "[address]:port".
-fn host(name: &str) -> &str {
+pub(crate) fn host(name: &str) -> &str {
     let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

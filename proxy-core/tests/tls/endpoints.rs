@@ -15,9 +15,11 @@ use crate::certificates::{Ca, Files};
 use crate::ops::client::{Client, once};
 use crate::ops::proxy::Proxy;
 use crate::ops::{free_address, wait_until};
-use crate::peers::{echo_origin, server_config, start, tls_origin};
+use crate::peers::{echo_origin, receive, server_config, start, tcp, tls_origin};
 
 on_both_drivers!(
+    requests_share_http2_connections_with_those_for_their_server_only,
+    each_request_names_its_server_and_shares_no_connection_with_others,
     an_idle_connection_is_watched_whatever_its_endpoint_says,
     the_log_tells_of_the_endpoints_tls,
     a_proxy_header_goes_before_tls_in_the_clear,
@@ -312,4 +314,92 @@ fn an_idle_connection_is_watched_whatever_its_endpoint_says(driver: &str) {
     // By chance it would be a quarter of them.
     assert!(prompt * 4 >= ROUNDS * 3, "{prompt} of {ROUNDS} were noticed at once");
     assert_eq!(proxy.stat("cluster.app.ssl.error.protocol"), 0);
+}
+
+fn each_request_names_its_server_and_shares_no_connection_with_others(driver: &str) {
+    let ca = Ca::new();
+    let certificate = ca.issue("good", &["a.test", "b.test", "127.0.0.1"]);
+    // Answers with the name that was asked for on its connection.
+    let endpoint = tls_origin(&certificate, |stream| {
+        let mut buffer = [0; 4096];
+        while let Ok(1..) = stream.read(&mut buffer) {
+            let name = stream.conn.server_name().unwrap_or("none").to_owned();
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{name}", name.len());
+            let _ = stream.flush();
+        }
+    });
+    let tls = format!("ca: '{}', sni: auto", ca.pem().display());
+    let (proxy, web) = in_front_of(driver, &endpoint.to_string(), &tls);
+    let mut client = tcp(web);
+    let mut ask = |host: &str| {
+        client.write_all(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes()).expect("sent");
+        receive(&mut client).expect("a response")
+    };
+    for _ in 0..3 {
+        for (host, name) in
+            [("a.test", "a.test"), ("B.test:8443", "b.test"), ("a.test:1", "a.test"), ("127.0.0.1", "none")]
+        {
+            let response = ask(host);
+            assert_eq!((response.status, response.text().as_str()), (200, name), "{host}");
+        }
+    }
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_total"), 3);
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_idle"), 3);
+    // The name is verified, too.
+    assert_eq!(ask("c.test").status, 503);
+    assert!(proxy.stat("cluster.app.ssl.error.bad_name") > 0);
+    // Names that nobody uses any more are forgotten.
+    for at in 0..200 {
+        assert_eq!(ask(&format!("{at}.c.test")).status, 503);
+    }
+    assert_eq!(ask("a.test").text(), "a.test");
+    assert_eq!((proxy.stat("cluster.app.upstream_cx_active"), proxy.stat("cluster.app.upstream_cx_idle")), (3, 3));
+}
+
+/// Answers each request with the name that was asked for on its connection, in a field; HTTP/2 as far as that takes.
+fn http2_origin(certificate: &Files) -> SocketAddr {
+    tls_origin(certificate, |stream| {
+        let frame = |kind: u8, flags: u8, id: [u8; 4], payload: &[u8]| {
+            [&[0, 0, payload.len() as u8, kind, flags][..], &id, payload].concat()
+        };
+        let mut preface = [0; 24];
+        if stream.read_exact(&mut preface).is_err() {
+            return;
+        }
+        let _ = stream.write_all(&frame(4, 0, [0; 4], b""));
+        let mut header = [0; 9];
+        while stream.flush().is_ok() && stream.read_exact(&mut header).is_ok() {
+            let [a, b, c, kind, flags, id @ ..] = header;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            stream.read_exact(&mut payload).expect("the frame's rest");
+            let name = stream.conn.server_name().unwrap_or("none").to_owned();
+            let answer = match (kind, flags & 1) {
+                (1, _) => frame(1, 5, id, &[&b"\x88\0\x06x-name"[..], &[name.len() as u8], name.as_bytes()].concat()),
+                (4, 0) => frame(4, 1, id, b""),
+                _ => continue,
+            };
+            let _ = stream.write_all(&answer);
+        }
+    })
+}
+
+fn requests_share_http2_connections_with_those_for_their_server_only(driver: &str) {
+    let ca = Ca::new();
+    let endpoint = http2_origin(&ca.issue("good", &["a.test", "b.test"]));
+    let web = free_address();
+    let config = format!(
+        "listeners:\n  - {{ name: web, address: '{web}', http: {{ routes: [{{ match: {{}}, cluster: app }}] }} }}\n\
+         clusters:\n  - {{ name: app, protocol: http2, endpoints: ['{endpoint}'], tls: {{ ca: '{}', sni: auto }} }}\n",
+        ca.pem().display()
+    );
+    let proxy = start(driver, &config);
+    for _ in 0..3 {
+        for host in ["a.test", "b.test"] {
+            let mut client = tcp(web);
+            client.write_all(format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n").as_bytes()).expect("sent");
+            let head = receive(&mut client).expect("a response").head;
+            assert!(head.contains(&format!("x-name: {host}\r\n")), "{head}");
+        }
+    }
+    assert_eq!(proxy.stat("cluster.app.upstream_cx_http2_total"), 2);
 }

@@ -3,7 +3,7 @@
 use crate::config::record::{choice, record};
 use crate::config::source::Spanned;
 use crate::config::values::{
-    AlpnName, ClusterName, Duration, FilePath, Fingerprint, HostPattern, OneOrMany, SanText, ServerName, Words,
+    AlpnName, ClusterName, Duration, FilePath, Fingerprint, HostPattern, OneOrMany, SanText, Sni, Words,
 };
 
 record! {
@@ -91,8 +91,9 @@ record! {
     /// Endpoints speak TLS. `tls: {}` verifies them by the system's authorities.
     pub struct ClusterTls as "cluster_tls", "TLS of a cluster", "TLS of clusters";
     {
-        /// The server name to ask for and to verify. Without it, the name or address of the endpoint.
-        sni: Option<Spanned<ServerName>> = optional,
+        /// The server name to ask for and to verify. Without it, the name or address of the endpoint. With `auto`, the
+        /// host in the request's Host, as the endpoint gets it; connections are shared by requests for one host.
+        sni: Option<Spanned<Sni>> = optional,
         /// PEM: the authorities whose certificates count. Without it, the system's.
         ca: Option<Spanned<FilePath>> = optional,
         /// PEM: their revocation lists. With any, a certificate that none covers is refused.

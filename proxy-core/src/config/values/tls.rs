@@ -60,6 +60,39 @@ impl Text for ServerName {
     }
 }
 
+/// The name that a server is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Sni {
+    /// Each request's own.
+    Auto,
+    Name(ServerName),
+}
+
+impl Sni {
+    /// The name, if it is always the same.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Sni::Auto => None,
+            Sni::Name(name) => Some(&name.0),
+        }
+    }
+}
+
+impl Text for Sni {
+    const ONE: &'static str = "a host name, an IP address or `auto`";
+    const MANY: &'static str = "host names";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if text == "auto" { Ok(Sni::Auto) } else { ServerName::parse(text).map(Sni::Name) }
+    }
+}
+
+impl serde::Serialize for Sni {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name().unwrap_or("auto"))
+    }
+}
+
 /// A subject alternative name, or how one begins or ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SanText(pub String);
