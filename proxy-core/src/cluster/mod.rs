@@ -281,7 +281,7 @@ impl Cluster {
         let timeout_ms = self.config.borrow().idle_timeout_ms;
         let oldest_ms = if timeout_ms == 0 { 0 } else { self.core.now_ms().saturating_sub(timeout_ms) };
         let endpoints = self.endpoints.borrow().clone();
-        for endpoint in endpoints.iter().flat_map(|endpoint| endpoint.with_named()) {
+        for endpoint in endpoints.iter().flat_map(Endpoint::with_named) {
             let unfit = |connection: &mut Connection| {
                 connection.socket.has_input() || (timeout_ms > 0 && connection.idle_since_ms <= oldest_ms)
             };
@@ -306,7 +306,7 @@ impl Cluster {
     fn close_idle(&self) {
         while self.evict_idle() {}
         let endpoints = self.endpoints.borrow();
-        endpoints.iter().flat_map(|endpoint| endpoint.with_named()).for_each(|endpoint| endpoint.http2.retire());
+        endpoints.iter().flat_map(Endpoint::with_named).for_each(|endpoint| endpoint.http2.retire());
     }
 }
 
