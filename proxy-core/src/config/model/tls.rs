@@ -25,6 +25,10 @@ record! {
         session_tickets: bool = "true",
         /// How often the keys that seal tickets are replaced. A ticket can be used for once to twice as long.
         ticket_rotation: Spanned<Duration> = "12h",
+        /// Files of 80 random bytes with the keys for tickets, to share them between processes. The first seals and opens,
+        /// the others open only. Then nothing replaces them but a change of the files, and a ticket can be used for
+        /// `ticket_rotation`.
+        ticket_keys: OneOrMany<Spanned<FilePath>> = "[]",
         /// Offer key exchange that withstands quantum computers (X25519MLKEM768) before the others.
         post_quantum: bool = "false",
         /// Cipher suites by IANA's names, in order of preference, which then counts before the client's. Without it,
