@@ -59,6 +59,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Inbox {
     items: VecDeque<Inbound>,
+    /// By its number, the read that brought the first of them.
+    since_read: u64,
     ended: bool,
     failed: Option<Failure>,
 }
@@ -113,6 +115,15 @@ impl Shared {
 
     pub(super) fn put(&self, item: Inbound) {
         self.inbox.borrow_mut().items.push_back(item);
+    }
+
+    /// Whether something has been there since before this read; if nothing is there, it will have been since it.
+    pub(super) fn waits_since_before(&self, read: u64) -> bool {
+        let mut inbox = self.inbox.borrow_mut();
+        if inbox.items.is_empty() {
+            inbox.since_read = read;
+        }
+        inbox.since_read != read
     }
 
     pub(super) fn end(&self) {
@@ -296,6 +307,7 @@ impl Stream {
             return;
         }
         outbox.queued_bytes += slice.len();
+        let slice = if outbox.in_line { self.mux.set_apart(slice) } else { slice };
         outbox.queued.push_back(slice);
     }
 
