@@ -23,6 +23,7 @@ pub(crate) fn limits(concurrent_streams_max: u32) -> Limits {
             settings: UNLIMITED,
             pings: UNLIMITED,
             empty_data: UNLIMITED,
+            small_data: UNLIMITED,
             priorities: UNLIMITED,
             window_updates: UNLIMITED,
             ignored: UNLIMITED,

@@ -62,6 +62,8 @@ pub struct ClusterTls {
     pub config: codecs::tls::ClientConfig,
     /// The config says the server's name; otherwise it is the endpoint's.
     pub named: bool,
+    /// Each request says it with its Host (`sni: auto`).
+    pub by_host: bool,
 }
 
 #[expect(clippy::large_enum_variant, reason = "one a listener; a box would cost each request a hop")]
@@ -142,9 +144,9 @@ pub struct Keepalive {
 pub struct Http2 {
     pub keepalive: Keepalive,
     pub enabled: bool,
-    pub concurrent_streams_max: u32,
-    pub stream_window_bytes: u32,
-    pub connection_window_bytes: u32,
+    /// How long our SETTINGS may go unacknowledged; 0 = for ever.
+    pub settings_timeout_ms: u64,
+    pub limits: codecs::http::h2::Limits,
 }
 
 pub struct HttpLimits {
@@ -325,6 +327,10 @@ pub struct Cluster {
     pub keepalive: Keepalive,
     /// Streams of one HTTP/2 connection at once.
     pub concurrent_streams_max: u32,
+    /// How long an HTTP/2 endpoint may leave our SETTINGS unacknowledged; 0 = for ever.
+    pub http2_settings_timeout_ms: u64,
+    /// What an HTTP/2 endpoint may do.
+    pub http2_limits: codecs::http::h2::Limits,
     pub breaker: Breaker,
     /// Send a PROXY protocol header to endpoints.
     pub proxy_protocol: Option<ProxyVersion>,

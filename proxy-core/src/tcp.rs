@@ -12,7 +12,7 @@ use crate::log::{Flags, NoFields, Point, Record};
 use crate::relay::{self, End, Pipe};
 use crate::snapshot::{ClusterId, ProxyVersion, Serve, Tcp};
 use crate::stats::{ClusterStat, EndpointStat, ListenerStat, TcpStat};
-use crate::tls;
+use crate::tls::{self, TlsFacts};
 
 pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
     let Serve::Tcp(tcp) = &config.listener.serve else { return };
@@ -30,6 +30,8 @@ pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
         upstream: None,
         name: String::new(),
         attempts: 0,
+        upstream_tls: None,
+        upstream_failure: None,
         up_bytes: 0,
         down_bytes: 0,
     };
@@ -65,6 +67,10 @@ struct Session {
     upstream: Option<SocketAddr>,
     name: String,
     attempts: u32,
+    /// What the handshake with the endpoint led to.
+    upstream_tls: Option<Rc<TlsFacts>>,
+    /// Why the connection to the endpoint failed.
+    upstream_failure: Option<Rc<str>>,
     up_bytes: u64,
     down_bytes: u64,
 }
@@ -73,7 +79,8 @@ impl Session {
     async fn run(&mut self, downstream: &Downstream, config: &Config, tcp: &Tcp) -> End {
         let stats = &config.serve_stats;
         let cluster = &config.generation.clusters[self.cluster as usize];
-        let upstream = match self.connect(cluster, tcp).await {
+        let header = proxy_header(cluster.settings().proxy_protocol, downstream);
+        let upstream = match self.connect(cluster, tcp, &header).await {
             Ok(upstream) => upstream,
             Err(fault) => {
                 if fault == Fault::NoEndpoint {
@@ -87,10 +94,8 @@ impl Session {
             }
         };
         self.upstream = Some(upstream.endpoint.address);
+        self.upstream_tls = upstream.socket.tls().cloned();
         self.name.clone_from(&upstream.endpoint.config.borrow().name);
-        if let Some(version) = cluster.config().proxy_protocol {
-            upstream.socket.send(&proxy_header(version, downstream));
-        }
         upstream.endpoint.begin();
         upstream.endpoint.stats.inc(EndpointStat::RqTotal);
         upstream.endpoint.stats.gauge_inc(EndpointStat::RqActive);
@@ -121,16 +126,22 @@ impl Session {
         relayed.end
     }
 
-    async fn connect(&mut self, cluster: &Rc<Cluster>, tcp: &Tcp) -> Result<Connection, Fault> {
+    async fn connect(&mut self, cluster: &Rc<Cluster>, tcp: &Tcp, header: &[u8]) -> Result<Connection, Fault> {
         let mut last = Fault::ConnectFailed;
         let mut except = None;
         for _ in 0..tcp.connect_attempts_max.max(1) {
             let endpoint = cluster.pick(except)?;
             except = Some(endpoint.address);
             self.attempts += 1;
-            match cluster.connect(&endpoint, false).await {
-                Ok(connection) => return Ok(connection),
-                Err(fault) => last = fault,
+            match cluster.connect(&endpoint, false, header).await {
+                Ok(connection) => {
+                    self.upstream_failure = None;
+                    return Ok(connection);
+                }
+                Err(fault) => {
+                    self.upstream_failure = endpoint.failure();
+                    last = fault;
+                }
             }
         }
         cluster.stats.inc(ClusterStat::UpstreamCxConnectAttemptsExceeded);
@@ -157,6 +168,10 @@ impl Session {
         record.upstream = self.upstream;
         record.upstream_name = &self.name;
         record.attempts = self.attempts;
+        record.upstream_failure = self.upstream_failure.as_deref().unwrap_or_default();
+        if let Some(facts) = &self.upstream_tls {
+            facts.log_upstream(&mut record);
+        }
         record.downstream_remote = Some(downstream.remote);
         record.downstream_direct_remote = Some(downstream.direct_remote);
         record.downstream_local = Some(downstream.local);
@@ -170,12 +185,13 @@ impl Session {
     }
 }
 
-/// A PROXY protocol header that names the client of a connection.
-pub(crate) fn proxy_header(version: ProxyVersion, downstream: &Downstream) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64);
+/// A PROXY protocol header that names the client of a connection; empty where none is wanted.
+pub(crate) fn proxy_header(version: Option<ProxyVersion>, downstream: &Downstream) -> Vec<u8> {
+    let mut out = Vec::new();
     match version {
-        ProxyVersion::V1 => proxy_protocol::emit_v1(&mut out, downstream.remote, downstream.local),
-        ProxyVersion::V2 => proxy_protocol::emit_v2(&mut out, downstream.remote, downstream.local),
+        None => {}
+        Some(ProxyVersion::V1) => proxy_protocol::emit_v1(&mut out, downstream.remote, downstream.local),
+        Some(ProxyVersion::V2) => proxy_protocol::emit_v2(&mut out, downstream.remote, downstream.local),
     }
     out
 }

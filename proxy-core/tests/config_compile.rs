@@ -5,6 +5,7 @@ mod common;
 
 use std::collections::HashMap;
 
+use codecs::http::h2;
 use common::{compiled, compiled_with};
 use corelane::config::{self, Model};
 use corelane::snapshot::{Action, Balance, Http, PathMatch, ProxyVersion, Serve, Snapshot, ValueMatch};
@@ -65,6 +66,8 @@ fn the_first_files_listeners_are_what_it_says() {
     let limits = &http.limits;
     assert_eq!((limits.head_bytes_max, limits.fields_max, limits.request_line_bytes_max), (61_440, 100, 8192));
     assert_eq!((limits.chunk_line_bytes_max, limits.trailer_bytes_max), (4096, 8192));
+    // The file's defaults are the codec's.
+    assert_eq!((http.http2.limits, http.http2.settings_timeout_ms), (h2::Limits::default(), 20_000));
     let forwarding = &http.forwarding;
     assert_eq!((forwarding.use_remote_address, forwarding.trusted_hops), (true, 0));
     assert!(!forwarding.skip_xff_append && forwarding.generate_request_id);
@@ -268,4 +271,37 @@ clusters:
     let b = &snapshot.clusters[1];
     assert_eq!((b.name.as_str(), b.connect_timeout_ms, b.idle_timeout_ms), ("b", 1000, 2000));
     assert_eq!(snapshot.clusters[0].idle_timeout_ms, 3_600_000);
+}
+
+#[test]
+fn what_http2_peers_may_do_is_what_the_file_says() {
+    let text = "\
+listeners:
+  - name: web
+    address: 0.0.0.0:8080
+    http:
+      http2:
+        concurrent_streams_max: 10
+        stream_window: 100KiB
+        header_block_bytes_max: 20KiB
+        budgets: { small_data: { burst: 7, per_sec: 0 } }
+      routes: [{ match: {}, cluster: app }]
+clusters:
+  - name: app
+    endpoints: ['127.0.0.1:9001']
+    http2: { stream_window: 1MiB, settings_timeout: 0s, replies_max: 20, budgets: { pings: { burst: 3, per_sec: 1 } } }
+";
+    let snapshot = compiled(&model(text));
+    let Serve::Http(http) = &snapshot.listeners[0].serve else { panic!("web is HTTP") };
+    let (default, limits) = (h2::Limits::default(), http.http2.limits);
+    assert_eq!((limits.stream_window_bytes, limits.connection_window_bytes), (102_400, 1_024_000));
+    assert_eq!((limits.header_block_bytes_max, limits.continuation_frames_max), (20_480, 32));
+    assert_eq!(limits.budgets, h2::BudgetLimits { small_data: h2::Rate { burst: 7, per_sec: 0 }, ..default.budgets });
+    let app = &snapshot.clusters[0];
+    assert_eq!((app.http2_limits.stream_window_bytes, app.http2_settings_timeout_ms), (1 << 20, 0));
+    assert_eq!((app.http2_limits.connection_window_bytes, app.http2_limits.pending_replies_max), ((1 << 31) - 1, 20));
+    assert_eq!(
+        app.http2_limits.budgets,
+        h2::BudgetLimits { pings: h2::Rate { burst: 3, per_sec: 1 }, ..default.budgets }
+    );
 }

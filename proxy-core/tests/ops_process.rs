@@ -10,15 +10,18 @@ use std::process::{Command, Output, Stdio};
 use ops::client::{self, Client};
 use ops::origin::Origin;
 use ops::proxy::{Proxy, any_cpu, command, simple};
-use ops::{DEADLINE, Folder, free_address, wait_until, wait_within};
+use ops::{DEADLINE, Folder, free_address, wait_until};
 
 on_both_drivers!(descriptors_that_run_out_are_survived);
 
 /// Runs to the end, which must come by itself.
 fn finish(command: &mut Command) -> (Option<i32>, String, String) {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-    wait_within(DEADLINE, "the process to end", || child.try_wait().expect("a child").is_some());
-    let Output { status, stdout, stderr } = child.wait_with_output().expect("output");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    // Read meanwhile: a pipe holds 64 KiB, and the process waits when it is full.
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(child.wait_with_output()));
+    let output = wait.recv_timeout(DEADLINE).expect("the process ends by itself");
+    let Output { status, stdout, stderr } = output.expect("output");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (status.code(), text(stdout), text(stderr))
 }

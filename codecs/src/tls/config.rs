@@ -43,6 +43,8 @@ pub struct ClientAuth {
     pub required: bool,
     /// A verified certificate must have one of these names; empty: any.
     pub allowed_sans: Vec<SanMatcher>,
+    /// A verified certificate must have one of these SHA-256 over its DER; empty: any.
+    pub pinned: Vec<[u8; 32]>,
 }
 
 /// Settings of a [`ServerConfig`](super::ServerConfig). The default lacks certificates.
@@ -95,6 +97,8 @@ pub struct ClientSettings {
     pub verify_name: Option<String>,
     /// The server's certificate must have one of these names, in place of the others; empty: see `verify_name`.
     pub allowed_sans: Vec<SanMatcher>,
+    /// The server's certificate must have one of these SHA-256 over its DER, also where nothing else is verified; empty: any.
+    pub pinned: Vec<[u8; 32]>,
     /// Whether the server's certificate is verified. Without it anybody on the way can be the server.
     pub verify: bool,
     /// Shown to a server that asks for one; names and OCSP don't matter.
@@ -121,6 +125,7 @@ impl ClientSettings {
             server_name: None,
             verify_name: None,
             allowed_sans: Vec::new(),
+            pinned: Vec::new(),
             verify: true,
             certificate: None,
             alpn: Vec::new(),

@@ -18,6 +18,8 @@ pub enum Cause {
     BadName,
     /// The peer's certificate has none of the subject alternative names that are allowed.
     SanMismatch,
+    /// The peer's certificate is none of those that are pinned.
+    HashMismatch,
     Revoked,
     /// No revocation list says anything about the certificate, or the one that does is out of date.
     RevocationUnknown,
@@ -66,6 +68,7 @@ impl Cause {
             Cause::NotYetValid => "tls.not_yet_valid",
             Cause::BadName => "tls.bad_name",
             Cause::SanMismatch => "tls.san_mismatch",
+            Cause::HashMismatch => "tls.hash_mismatch",
             Cause::Revoked => "tls.revoked",
             Cause::RevocationUnknown => "tls.revocation_unknown",
             Cause::BadCertificate => "tls.bad_certificate",

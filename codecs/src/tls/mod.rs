@@ -38,7 +38,7 @@ pub use rustls::roots::Roots;
 pub use rustls::server::ServerConfig;
 pub use san::{SanKind, SanMatcher, SanPattern};
 pub use session::{Phase, Received, Session};
-pub use tickets::TicketKeys;
+pub use tickets::{TICKET_KEY_BYTES, TicketKeys};
 
 /// The longest record, with its header: what an established connection may leave unconsumed is less.
 pub const RECORD_BYTES_MAX: usize = record::HEADER_BYTES + record::PLAINTEXT_BYTES_MAX + 2048;

@@ -2,7 +2,7 @@
 
 use super::error::{Cause, TlsError};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::rand;
+use aws_lc_rs::{digest, rand};
 use core::fmt;
 use std::sync::{PoisonError, RwLock};
 
@@ -10,10 +10,13 @@ use std::sync::{PoisonError, RwLock};
 const PERIOD_S_MAX: u64 = 7 * 24 * 3600;
 const NAME_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
+/// What a key from outside has: its name, then random bytes.
+pub const TICKET_KEY_BYTES: usize = 80;
 
 /// Keys for tickets, for all cores and for as long as the process lives, so that a new config still knows the tickets
 /// of the old one. They are replaced by [`TicketKeys::rotate`]; a ticket can be used for at least one period and at most
-/// two.
+/// two. Or they come from outside, so that several processes know each other's tickets; then whoever brings them replaces
+/// them.
 ///
 /// A ticket is bound to what the server demands of clients' certificates: one that was given without, or under another
 /// authority or revocation list, leads to a whole handshake.
@@ -21,12 +24,15 @@ const TAG_BYTES: usize = 16;
 /// The lock is written to when keys rotate and read once or twice in a handshake, which costs thousands of times more.
 pub struct TicketKeys {
     period_s: u64,
+    /// They are ours to replace.
+    own: bool,
     keys: RwLock<Keys>,
 }
 
 struct Keys {
     current: Key,
-    previous: Option<Key>,
+    /// Those that open and don't seal any more.
+    previous: Vec<Key>,
     rotated_s: u64,
 }
 
@@ -40,10 +46,18 @@ struct Key {
 impl Key {
     fn new() -> Result<Key, TlsError> {
         let failed = |_| TlsError::new(Cause::Internal, "no random numbers");
-        let (mut name, mut secret) = ([0; NAME_BYTES], [0; 32]);
-        rand::fill(&mut name).map_err(failed)?;
-        rand::fill(&mut secret).map_err(failed)?;
-        Ok(Key { name, key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &secret).map_err(failed)?) })
+        let mut given = [0; TICKET_KEY_BYTES];
+        rand::fill(&mut given).map_err(failed)?;
+        Key::of(&given)
+    }
+
+    fn of(given: &[u8; TICKET_KEY_BYTES]) -> Result<Key, TlsError> {
+        let failed = |_| TlsError::new(Cause::Internal, "no key for tickets");
+        let (name, secret) = given.split_first_chunk().unwrap_or((&[0; NAME_BYTES], &[]));
+        // As long as the key has to be, of more random bytes than that.
+        let secret = digest::digest(&digest::SHA256, secret);
+        let key = UnboundKey::new(&AES_256_GCM, secret.as_ref()).map_err(failed)?;
+        Ok(Key { name: *name, key: LessSafeKey::new(key) })
     }
 }
 
@@ -54,8 +68,24 @@ impl TicketKeys {
     /// # Errors
     /// [`Cause::Internal`] if the system gives no random numbers.
     pub fn new(period_s: u64, now_s: u64) -> Result<TicketKeys, TlsError> {
-        let keys = Keys { current: Key::new()?, previous: None, rotated_s: now_s };
-        Ok(TicketKeys { period_s: period_s.clamp(1, PERIOD_S_MAX), keys: RwLock::new(keys) })
+        let keys = Keys { current: Key::new()?, previous: Vec::new(), rotated_s: now_s };
+        Ok(TicketKeys { period_s: period_s.clamp(1, PERIOD_S_MAX), own: true, keys: RwLock::new(keys) })
+    }
+
+    /// Keys from outside: 16 bytes of a name and 64 random ones each. `current` seals and opens, `others` open only.
+    /// Clients may keep a ticket for `period_s` seconds. Nonces are random, so a key is good for 2^32 tickets, over all who
+    /// have it.
+    ///
+    /// # Errors
+    /// [`Cause::Internal`] if they can't be used.
+    pub fn from_outside(
+        current: &[u8; TICKET_KEY_BYTES],
+        others: &[[u8; TICKET_KEY_BYTES]],
+        period_s: u64,
+    ) -> Result<TicketKeys, TlsError> {
+        let previous = others.iter().map(Key::of).collect::<Result<_, _>>()?;
+        let keys = Keys { current: Key::of(current)?, previous, rotated_s: 0 };
+        Ok(TicketKeys { period_s: period_s.clamp(1, PERIOD_S_MAX), own: false, keys: RwLock::new(keys) })
     }
 
     /// Replaces the keys if it is time to, and says whether it did. Whoever has the clock calls it, a few times a
@@ -65,14 +95,14 @@ impl TicketKeys {
     /// [`Cause::Internal`] if the system gives no random numbers; the keys stay.
     pub fn rotate(&self, now_s: u64) -> Result<bool, TlsError> {
         let age_s = now_s.saturating_sub(self.keys.read().unwrap_or_else(PoisonError::into_inner).rotated_s);
-        if age_s < self.period_s {
+        if !self.own || age_s < self.period_s {
             return Ok(false);
         }
         let fresh = Key::new()?;
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let current = core::mem::replace(&mut keys.current, fresh);
         // After a long sleep its tickets are too old as well.
-        keys.previous = (age_s < 2 * self.period_s).then_some(current);
+        keys.previous = Vec::from_iter((age_s < 2 * self.period_s).then_some(current));
         keys.rotated_s = now_s;
         Ok(true)
     }
@@ -106,7 +136,7 @@ impl TicketKeys {
         let (name, rest) = ticket.split_first_chunk::<NAME_BYTES>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        let key = [Some(&keys.current), keys.previous.as_ref()].into_iter().flatten().find(|key| key.name == *name)?;
+        let key = core::iter::once(&keys.current).chain(&keys.previous).find(|key| key.name == *name)?;
         let mut plain = sealed.to_vec();
         let length =
             key.key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(scope), &mut plain).ok()?.len();

@@ -102,9 +102,7 @@ fn load(endpoint: &Endpoint) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::h2::upstream::Pool;
     use crate::stats::{Block, Scope};
-    use std::cell::{Cell, RefCell};
 
     fn endpoints(weights: &[u32]) -> (Vec<Arc<snapshot::Endpoint>>, Vec<Rc<Endpoint>>) {
         let configs: Vec<_> = (0u16..)
@@ -118,17 +116,7 @@ mod tests {
                 })
             })
             .collect();
-        let live = configs.iter().map(|config| {
-            Rc::new(Endpoint {
-                address: config.address,
-                config: RefCell::new(config.clone()),
-                stats: config.stats.lane(0),
-                active: Cell::new(0),
-                idle: RefCell::default(),
-                http2: Pool::default(),
-                retired: Cell::new(false),
-            })
-        });
+        let live = configs.iter().map(|config| Rc::new(Endpoint::new(config.clone(), config.stats.lane(0))));
         let live = live.collect();
         (configs, live)
     }

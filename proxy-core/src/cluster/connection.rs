@@ -1,5 +1,6 @@
 //! One connection to an endpoint, from the handshake to its end.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,7 +10,12 @@ use super::{Cluster, Endpoint};
 use crate::fault::Fault;
 use crate::snapshot;
 use crate::stats::{ClusterStat, EndpointStat};
-use crate::transport::Transport;
+use crate::tls;
+use crate::transport::{Refused, Transport};
+
+/// What a connection that doesn't come up counts as.
+const REFUSED: (ClusterStat, Fault) = (ClusterStat::UpstreamCxConnectFail, Fault::ConnectFailed);
+const TIMEOUT: (ClusterStat, Fault) = (ClusterStat::UpstreamCxConnectTimeout, Fault::ConnectTimeout);
 
 pub(crate) struct Connection {
     pub(crate) socket: Transport,
@@ -40,17 +46,17 @@ impl Connection {
         cluster: &Rc<Cluster>,
         endpoint: &Rc<Endpoint>,
         timeout_ms: u64,
+        first: &[u8],
     ) -> Result<Connection, Fault> {
         let core = &cluster.core;
         let born_us = core.now_us();
-        let failed = |stat| {
+        let failed = |(stat, fault), why: &dyn fmt::Display| {
             cluster.stats.inc(stat);
             endpoint.stats.inc(EndpointStat::CxConnectFail);
+            *endpoint.failure.borrow_mut() = Some(why.to_string().into());
+            fault
         };
-        let Ok(socket) = core.start_connect(endpoint.address) else {
-            failed(ClusterStat::UpstreamCxConnectFail);
-            return Err(Fault::ConnectFailed);
-        };
+        let socket = core.start_connect(endpoint.address).map_err(|error| failed(REFUSED, &error))?;
         cluster.connections.set(cluster.connections.get() + 1);
         cluster.stats.inc(ClusterStat::UpstreamCxTotal);
         cluster.stats.gauge_inc(ClusterStat::UpstreamCxActive);
@@ -62,22 +68,19 @@ impl Connection {
         timer.set(deadline_ms);
         let connected = poll_fn(|_| match socket.poll_connected() {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-            Poll::Ready(Err(_)) => Poll::Ready(Err((ClusterStat::UpstreamCxConnectFail, Fault::ConnectFailed))),
-            Poll::Pending if timer.expired() => {
-                Poll::Ready(Err((ClusterStat::UpstreamCxConnectTimeout, Fault::ConnectTimeout)))
-            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(failed(REFUSED, &error))),
+            Poll::Pending if timer.expired() => Poll::Ready(Err(failed(TIMEOUT, &"connection timeout"))),
             Poll::Pending => Poll::Pending,
         })
         .await;
-        if let Err((stat, fault)) = connected {
-            failed(stat);
-            return Err(fault);
-        }
+        connected?;
+        socket.send(first);
         let name = endpoint.config.borrow().name.clone();
-        let secured = cluster.tls.secure(core, socket, &name, endpoint.address, deadline_ms).await;
-        let socket = secured.map_err(|(stat, fault)| {
-            failed(stat);
-            fault
+        let name = endpoint.server_name().unwrap_or_else(|| tls::host(&name));
+        let secured = cluster.tls.secure(core, socket, name, endpoint.address, deadline_ms).await;
+        let socket = secured.map_err(|refused| match refused {
+            Refused::Timeout => failed(TIMEOUT, &refused),
+            _ => failed(REFUSED, &refused),
         })?;
         let connect_us = core.now_us() - born_us;
         cluster.stats.observe_us(ClusterStat::UpstreamCxConnectMs, connect_us);

@@ -5,6 +5,7 @@
 
 mod balance;
 mod connection;
+mod named;
 mod waiting;
 
 use std::cell::{Cell, Ref, RefCell};
@@ -55,6 +56,10 @@ pub(crate) struct Endpoint {
     pub(crate) http2: Pool,
     /// No longer in the config: connections aren't kept.
     retired: Cell<bool>,
+    /// Why the last connection that didn't come up didn't.
+    failure: RefCell<Option<Rc<str>>>,
+    /// Where each request names the server (`sni: auto`): this endpoint by each name, with pools of its own.
+    named: named::Endpoints,
 }
 
 impl Cluster {
@@ -97,18 +102,10 @@ impl Cluster {
             endpoints.push(match known {
                 Some(at) => {
                     let known = old.swap_remove(at);
-                    *known.config.borrow_mut() = endpoint.clone();
+                    known.take(endpoint);
                     known
                 }
-                None => Rc::new(Endpoint {
-                    address: endpoint.address,
-                    config: RefCell::new(endpoint.clone()),
-                    stats: endpoint.stats.lane(self.core.id()),
-                    active: Cell::new(0),
-                    idle: RefCell::default(),
-                    http2: Pool::default(),
-                    retired: Cell::new(false),
-                }),
+                None => Rc::new(Endpoint::new(endpoint.clone(), endpoint.stats.lane(self.core.id()))),
             });
         }
         *self.endpoints.borrow_mut() = endpoints;
@@ -197,11 +194,12 @@ impl Cluster {
     }
 
     /// A fresh connection, waiting for room under the cluster's bound and for the handshake. Whoever had to wait and may
-    /// reuse takes a connection that came back meanwhile instead.
+    /// reuse takes a connection that came back meanwhile instead. `first` goes out before anything else, TLS included.
     pub(crate) async fn connect(
         self: &Rc<Cluster>,
         endpoint: &Rc<Endpoint>,
         may_reuse: bool,
+        first: &[u8],
     ) -> Result<Connection, Fault> {
         let config = self.config();
         let bound = self.share(config.breaker.connections_max);
@@ -214,7 +212,7 @@ impl Cluster {
                 return Ok(connection);
             }
         }
-        Connection::open(self, endpoint, config.connect_timeout_ms).await
+        Connection::open(self, endpoint, config.connect_timeout_ms, first).await
     }
 
     /// Waits until there may be one more connection.
@@ -244,15 +242,12 @@ impl Cluster {
     /// Closes an idle connection of any endpoint to make room for another.
     fn evict_idle(&self) -> bool {
         let endpoints = self.endpoints.borrow();
-        let victim = endpoints.iter().find_map(|endpoint| {
-            let mut idle = endpoint.idle.borrow_mut();
-            (!idle.is_empty()).then(|| idle.remove(0))
-        });
+        let victim = endpoints.iter().find_map(|endpoint| endpoint.take_oldest());
         if victim.is_some() {
             self.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
         } else {
             // These close a moment later: whoever waits is woken then.
-            endpoints.iter().any(|endpoint| endpoint.http2.retire_idle());
+            endpoints.iter().any(|endpoint| endpoint.retire_idle());
         }
         drop(endpoints);
         victim.is_some()
@@ -286,7 +281,7 @@ impl Cluster {
         let timeout_ms = self.config.borrow().idle_timeout_ms;
         let oldest_ms = if timeout_ms == 0 { 0 } else { self.core.now_ms().saturating_sub(timeout_ms) };
         let endpoints = self.endpoints.borrow().clone();
-        for endpoint in endpoints {
+        for endpoint in endpoints.iter().flat_map(Endpoint::with_named) {
             let unfit = |connection: &mut Connection| {
                 connection.socket.has_input() || (timeout_ms > 0 && connection.idle_since_ms <= oldest_ms)
             };
@@ -310,17 +305,38 @@ impl Cluster {
     /// Closes every idle connection; none of the others takes another request.
     fn close_idle(&self) {
         while self.evict_idle() {}
-        self.endpoints.borrow().iter().for_each(|endpoint| endpoint.http2.retire());
+        let endpoints = self.endpoints.borrow();
+        endpoints.iter().flat_map(Endpoint::with_named).for_each(|endpoint| endpoint.http2.retire());
     }
 }
 
 impl Endpoint {
+    fn new(config: Arc<snapshot::Endpoint>, stats: Lane) -> Endpoint {
+        Endpoint {
+            address: config.address,
+            config: RefCell::new(config),
+            stats,
+            active: Cell::new(0),
+            idle: RefCell::default(),
+            http2: Pool::default(),
+            retired: Cell::new(false),
+            failure: RefCell::default(),
+            named: named::Endpoints::default(),
+        }
+    }
+
+    /// Why the last connection that didn't come up didn't; for logs.
+    pub(crate) fn failure(&self) -> Option<Rc<str>> {
+        self.failure.borrow().clone()
+    }
+
     fn retire(&self) {
         self.retired.set(true);
         self.http2.retire();
         for connection in self.idle.take() {
             connection.cluster.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
         }
+        self.named.each(|endpoint| endpoint.retire());
     }
 
     pub(crate) fn is_retired(&self) -> bool {
@@ -333,10 +349,12 @@ impl Endpoint {
 
     pub(crate) fn begin(&self) {
         self.active.set(self.active.get() + 1);
+        self.named.with_whole(Endpoint::begin);
     }
 
     pub(crate) fn end(&self) {
         self.active.set(self.active.get().saturating_sub(1));
+        self.named.with_whole(Endpoint::end);
     }
 }
 

@@ -75,6 +75,10 @@ impl Exchange<'_> {
             Version::Http10 | Version::Http11 => Protocol::Http11,
         });
         record.attempts = seen.attempts;
+        record.upstream_failure = seen.upstream_failure.as_deref().unwrap_or_default();
+        if let Some(facts) = &seen.upstream_tls {
+            facts.log_upstream(&mut record);
+        }
         let input = self.scratch.request_input.bytes();
         record.downstream_remote =
             Some(client_address(&self.http.forwarding, &self.scratch.request, input, downstream.remote));

@@ -24,6 +24,7 @@ use crate::listener::{Config, Downstream};
 use crate::log::{Flags, Point, Timing};
 use crate::snapshot::{Action, Http, Route, Serve};
 use crate::stats::HttpStat;
+use crate::tls::TlsFacts;
 
 /// An exchange under way. References are to what outlives it: the connection, and the definition that it began with.
 pub(super) struct Exchange<'a> {
@@ -73,6 +74,10 @@ pub(super) struct Seen {
     pub(super) upstream: Option<SocketAddr>,
     pub(super) upstream_name: String,
     pub(super) attempts: u32,
+    /// What the handshake with the endpoint led to, if there are logs to tell.
+    pub(super) upstream_tls: Option<Rc<TlsFacts>>,
+    /// Why the connection to the endpoint failed, if there are logs to tell.
+    pub(super) upstream_failure: Option<Rc<str>>,
     pub(super) request_head_bytes: u64,
     pub(super) response_head_bytes: u64,
     pub(super) request_body_bytes: u64,

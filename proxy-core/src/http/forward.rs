@@ -101,6 +101,9 @@ impl Exchange<'_> {
                 Err(fault) => return Err(fault),
             };
             let endpoint = upstream.endpoint().clone();
+            if !self.http.access_logs.is_empty() {
+                (self.seen.upstream_tls, self.seen.upstream_failure) = (upstream.tls(), None);
+            }
             let active = Active::new(&endpoint);
             let result = match upstream {
                 Upstream::Http1(connection) if self.is_plain_connect() => return self.connect_tunnel(connection).await,

@@ -202,9 +202,7 @@ impl Exchange<'_> {
     /// Ends a call whose response has begun and can't go on: with trailers that say so, where the client can get some.
     /// Otherwise the response has to break off.
     pub(super) fn end_call(&mut self, outcome: &Outcome, fault: Fault) -> bool {
-        let Client::Http2(stream) = &self.client else { return false };
-        let counted = matches!(self.scratch.response.body, BodyLength::Length(_) | BodyLength::None);
-        if !self.grpc.is_call || self.grpc.web.is_some() || counted || stream.is_ending() {
+        if !self.grpc.is_call {
             return false;
         }
         let status = match fault {
@@ -213,10 +211,21 @@ impl Exchange<'_> {
         };
         let mut lines = Vec::with_capacity(128);
         emit_result(&mut lines, status, outcome.body.as_bytes());
-        stream.finish_with(lines);
-        self.grpc.status = Some(status);
-        self.config.serve_stats.inc(HttpStat::RqResetAfterDownstreamResponseStarted);
-        true
+        let counted = matches!(self.scratch.response.body, BodyLength::Length(_) | BodyLength::None);
+        let ended = match &self.client {
+            Client::Http2(stream) if stream.is_ending() => false,
+            _ if self.grpc.web.is_some() => self.end_web_call(&lines),
+            Client::Http2(stream) if !counted => {
+                stream.finish_with(lines);
+                true
+            }
+            _ => false,
+        };
+        if ended {
+            self.grpc.status = Some(status);
+            self.config.serve_stats.inc(HttpStat::RqResetAfterDownstreamResponseStarted);
+        }
+        ended
     }
 
     /// The head of the response came: a call may end with it.

@@ -9,6 +9,8 @@ use codecs::http::h2::{FieldRef, field_lines};
 use codecs::http::{BodyLength, FieldId, RequestHead};
 use runtime::Slice;
 
+use super::body;
+use super::client::Client;
 use super::exchange::Exchange;
 use super::grpc::{self, Grpc};
 use crate::fault::Fault;
@@ -17,6 +19,8 @@ const WEB: &[u8] = b"application/grpc-web";
 const WEB_TEXT: &[u8] = b"application/grpc-web-text";
 /// Marks the frame that holds trailers.
 const TRAILERS_FLAG: u8 = 0x80;
+/// A flag and a length of four bytes.
+const FRAME_HEADER_BYTES: u8 = 5;
 
 /// How the client of a call speaks gRPC-Web.
 pub(super) struct Web {
@@ -30,6 +34,7 @@ pub(super) struct Web {
     /// The content type of the response, if that is the answer to a call and so is translated.
     content_type_down: Option<Vec<u8>>,
     decoder: Decoder,
+    frames: Frames,
 }
 
 /// What follows a content type that is `kind`.
@@ -59,6 +64,7 @@ impl Web {
             reply_content_type,
             content_type_down: None,
             decoder: Decoder::default(),
+            frames: Frames::default(),
         })
     }
 
@@ -85,16 +91,27 @@ impl Web {
         self.content_type_down.is_some().then(|| self.trailers(trailers))
     }
 
+    /// The frame that ends a translated response that broke off, with these lines; `None` if it broke off within a message.
+    pub(super) fn end_of_broken_response(&self, lines: &[u8]) -> Option<Vec<u8>> {
+        (self.content_type_down.is_some() && self.frames.is_between()).then(|| self.frame(lines))
+    }
+
     fn trailers(&self, trailers: Option<Trailers<'_>>) -> Vec<u8> {
-        let mut frame = vec![TRAILERS_FLAG, 0, 0, 0, 0];
+        let mut lines = Vec::new();
         if let Some(trailers) = trailers {
             for FieldRef { name, value, .. } in field_lines(trailers.bytes, trailers.fields) {
-                frame.extend(name.iter().map(u8::to_ascii_lowercase));
-                frame.extend_from_slice(b": ");
-                frame.extend_from_slice(value);
-                frame.extend_from_slice(b"\r\n");
+                lines.extend(name.iter().map(u8::to_ascii_lowercase));
+                lines.extend_from_slice(b": ");
+                lines.extend_from_slice(value);
+                lines.extend_from_slice(b"\r\n");
             }
         }
+        self.frame(&lines)
+    }
+
+    fn frame(&self, lines: &[u8]) -> Vec<u8> {
+        let mut frame = vec![TRAILERS_FLAG, 0, 0, 0, 0];
+        frame.extend_from_slice(lines);
         // Trailers are bounded far below 4 GiB.
         let len = (frame.len() - 5) as u32;
         frame[1..5].copy_from_slice(&len.to_be_bytes());
@@ -165,13 +182,73 @@ impl Exchange<'_> {
     }
 
     /// A piece of the response's body as the client gets it.
-    pub(super) fn translate_down(&self, piece: Slice) -> Slice {
-        match &self.grpc.web {
-            Some(web) if web.text_response && web.content_type_down.is_some() => {
-                self.downstream.world.core.own(base64(&piece).into_boxed_slice())
+    pub(super) fn translate_down(&mut self, piece: Slice) -> Slice {
+        match &mut self.grpc.web {
+            Some(web) if web.content_type_down.is_some() => {
+                web.frames.pass(&piece);
+                match web.text_response {
+                    true => self.downstream.world.core.own(base64(&piece).into_boxed_slice()),
+                    false => piece,
+                }
             }
             _ => piece,
         }
+    }
+
+    /// Ends a translated response that broke off, with the frame of these lines; false if it can't be ended but by breaking
+    /// off.
+    pub(super) fn end_web_call(&mut self, lines: &[u8]) -> bool {
+        let Some(frame) = self.grpc.web.as_ref().and_then(|web| web.end_of_broken_response(lines)) else {
+            return false;
+        };
+        // Where the connection's end is the response's, it has to look broken.
+        if self.stream().is_none() && (self.scratch.response.body != BodyLength::Chunked || self.old_client()) {
+            return false;
+        }
+        let frame = self.downstream.world.core.own(frame.into_boxed_slice());
+        self.seen.sent_bytes += self.send_down(frame, true);
+        match &self.client {
+            Client::Http1 => {
+                self.seen.sent_bytes += body::send_end(&self.downstream.socket, None, true, &mut self.scratch.out);
+            }
+            Client::Http2(stream) => stream.finish(None),
+        }
+        true
+    }
+}
+
+/// Where a body is among its messages, each of which has a flag and its length in front.
+#[derive(Default)]
+struct Frames {
+    /// Bytes of the header that are there.
+    header: u8,
+    /// Bytes of the message that are still to come.
+    left: u32,
+}
+
+impl Frames {
+    fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if self.header < FRAME_HEADER_BYTES {
+                // The flag goes out on the left when the length is whole.
+                self.left = self.left << 8 | u32::from(if self.header == 0 { 0 } else { byte });
+                self.header += 1;
+                bytes = rest;
+            }
+            if self.header == FRAME_HEADER_BYTES {
+                let taken = bytes.len().min(self.left as usize);
+                bytes = &bytes[taken..];
+                self.left -= taken as u32;
+                if self.left == 0 {
+                    self.header = 0;
+                }
+            }
+        }
+    }
+
+    /// Every message that began is whole.
+    fn is_between(&self) -> bool {
+        self.header == 0
     }
 }
 
@@ -262,6 +339,20 @@ mod tests {
     fn what_is_not_base64_is_refused() {
         for bad in ["=", "A===", "AA=A", "A A=", "AA-A", "\u{e4}AAA"] {
             assert_eq!(Decoder::default().decode(bad.as_bytes()), Err(Malformed), "{bad}");
+        }
+    }
+
+    #[test]
+    fn messages_are_told_apart_in_any_pieces() {
+        let body = [&b"\0\0\0\0\x05hello"[..], b"\0\0\0\0\0", &[1, 0, 0, 1, 44], &[7; 300]].concat();
+        let ends = [0, 10, 15, 320];
+        for size in 1..=body.len() {
+            let (mut frames, mut at) = (Frames::default(), 0);
+            for piece in body.chunks(size) {
+                frames.pass(piece);
+                at += piece.len();
+                assert_eq!(frames.is_between(), ends.contains(&at), "{at}");
+            }
         }
     }
 

@@ -69,6 +69,11 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
     let mut may_be_http2 = matches!(&config.listener.serve, Serve::Http(http) if http.http2.enabled);
     drop(config);
     downstream.count_http_begin(&stats);
+    if may_be_http2 && downstream.socket.tls().is_some_and(|facts| facts.alpn.as_deref() == Some(b"h2")) {
+        // Agreed on: the preface is owed.
+        let core = downstream.world.core.clone();
+        return core.recycled(h2::serve::serve(downstream)).await;
+    }
     let timer = downstream.world.core.timer();
     let mut requests = 0;
     let next = loop {

@@ -20,6 +20,7 @@ use crate::relay::Pipe;
 use crate::snapshot::{HeaderEdits, Protocol};
 use crate::stats::ClusterStat;
 use crate::tcp::proxy_header;
+use crate::tls::{TlsFacts, host};
 
 pub(super) enum Upstream {
     Http1(Connection),
@@ -47,6 +48,14 @@ impl Upstream {
         match self {
             Upstream::Http1(connection) => &connection.cluster,
             Upstream::Http2(call) => &call.cluster,
+        }
+    }
+
+    /// What the handshake with the endpoint led to.
+    pub(super) fn tls(&self) -> Option<Rc<TlsFacts>> {
+        match self {
+            Upstream::Http1(connection) => connection.socket.tls().cloned(),
+            Upstream::Http2(call) => call.stream.tls(),
         }
     }
 
@@ -142,8 +151,10 @@ impl Exchange<'_> {
         fresh: bool,
     ) -> Result<Upstream, Fault> {
         let mut except = None;
+        let by_host = cluster.settings().tls.as_ref().is_some_and(|tls| tls.by_host);
         let is_http2 = cluster.settings().protocol != Protocol::Http1 && !self.is_plain_connect();
-        let pooled = !fresh && cluster.settings().proxy_protocol.is_none() && !self.is_plain_connect();
+        let header = proxy_header(cluster.settings().proxy_protocol, self.downstream);
+        let pooled = !fresh && header.is_empty() && !self.is_plain_connect();
         for attempt in 1.. {
             let endpoint = cluster.pick(except)?;
             self.seen.attempts += 1;
@@ -153,6 +164,7 @@ impl Exchange<'_> {
                     self.seen.upstream_name.clone_from(&endpoint.config.borrow().name);
                 }
             }
+            let endpoint = if by_host { self.by_host(endpoint, edits) } else { endpoint };
             if pooled && let Some(connection) = cluster.kept(&endpoint) {
                 return Ok(Upstream::Http1(connection));
             }
@@ -161,38 +173,60 @@ impl Exchange<'_> {
                 self.seen.timing.mark(Point::UpstreamConnectBegin, now_us);
                 match self.guarded(self.lease_http2(cluster, edits, &endpoint)).await {
                     Ok(upstream) => return Ok(upstream),
-                    Err(Fault::ConnectFailed | Fault::ConnectTimeout) if attempt < CONNECT_ATTEMPTS_MAX => {
+                    Err(fault) => {
+                        self.not_connected(cluster, &endpoint, fault, attempt)?;
                         except = Some(endpoint.address);
                         continue;
-                    }
-                    Err(fault) => {
-                        count_fault(cluster, fault);
-                        return Err(fault);
                     }
                 }
             }
             self.seen.timing.mark(Point::UpstreamConnectBegin, now_us);
-            match self.guarded(cluster.connect(&endpoint, pooled)).await {
+            match self.guarded(cluster.connect(&endpoint, pooled, &header)).await {
                 Ok(connection) => {
                     if !connection.reused {
                         self.seen.timing.mark(Point::UpstreamConnectEnd, now_us + connection.connect_us);
                         cluster.stats.inc(ClusterStat::UpstreamCxHttp1Total);
                     }
-                    if let Some(version) = cluster.config().proxy_protocol {
-                        connection.socket.send(&proxy_header(version, self.downstream));
-                    }
                     return Ok(Upstream::Http1(connection));
                 }
-                Err(Fault::ConnectFailed | Fault::ConnectTimeout) if attempt < CONNECT_ATTEMPTS_MAX => {
-                    except = Some(endpoint.address);
-                }
                 Err(fault) => {
-                    count_fault(cluster, fault);
-                    return Err(fault);
+                    self.not_connected(cluster, &endpoint, fault, attempt)?;
+                    except = Some(endpoint.address);
                 }
             }
         }
         Err(Fault::ConnectFailed)
+    }
+
+    /// The endpoint by the name in the request's Host, as it is sent; as it is if there is none.
+    fn by_host(&self, endpoint: Rc<Endpoint>, edits: &HeaderEdits) -> Rc<Endpoint> {
+        let (head, input) = (&self.scratch.request, self.scratch.request_input.bytes());
+        let value = self.scratch.upstream_head.host(head, input, edits);
+        let Ok(value) = std::str::from_utf8(value) else { return endpoint };
+        match host(value) {
+            "" => endpoint,
+            name if name.bytes().any(|byte| byte.is_ascii_uppercase()) => endpoint.named(&name.to_ascii_lowercase()),
+            name => endpoint.named(name),
+        }
+    }
+
+    /// There is no connection to the endpoint: ends the request, unless another endpoint may be tried.
+    fn not_connected(
+        &mut self,
+        cluster: &Cluster,
+        endpoint: &Endpoint,
+        fault: Fault,
+        attempt: u32,
+    ) -> Result<(), Fault> {
+        let failed = matches!(fault, Fault::ConnectFailed | Fault::ConnectTimeout);
+        if failed && !self.http.access_logs.is_empty() {
+            self.seen.upstream_failure = endpoint.failure();
+        }
+        if failed && attempt < CONNECT_ATTEMPTS_MAX {
+            return Ok(());
+        }
+        count_fault(cluster, fault);
+        Err(fault)
     }
 
     /// A stream on a connection to the endpoint, with the request's head sent; or a connection, if it speaks HTTP/1.

@@ -197,6 +197,11 @@ pub struct Record<'a> {
     /// Of the certificate that the client showed.
     pub peer: Option<&'a CertificateFacts>,
     pub handshake_us: Option<u64>,
+    /// Of the connection to the endpoint; empty without TLS.
+    pub upstream_tls_version: &'a str,
+    pub upstream_tls_cipher: &'a str,
+    /// Of the certificate that the endpoint showed.
+    pub upstream_peer: Option<&'a CertificateFacts>,
     /// Unique within the process; also the seed of `UNIQUE_ID`. 0 = none.
     pub stream_id: u64,
 }
@@ -246,6 +251,9 @@ impl<'a> Record<'a> {
             requested_server_name: "",
             peer: None,
             handshake_us: None,
+            upstream_tls_version: "",
+            upstream_tls_cipher: "",
+            upstream_peer: None,
             stream_id: 0,
         }
     }

@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use codecs::tls::CertificateFacts;
 
 use super::format::{
-    Address, Header, Number, Operator, Part, PathOf, PeerText, Piece, Spec, StatusForm, Text, Unit, Value,
+    Address, End, Header, Number, Operator, Part, PathOf, PeerText, Piece, Spec, StatusForm, Text, Unit, Validity,
+    Value,
 };
 use super::format::{Side, digits};
 use super::record::{Fields, Record};
@@ -119,7 +120,15 @@ impl Value {
         };
         match &self.operator {
             Operator::Text(text) => self.text(*text, record, escape, out),
-            Operator::Peer(part) => record.peer.is_some_and(|peer| self.peer(*part, peer, escape, out)),
+            Operator::Peer(end, part) => peer_of(*end, record).is_some_and(|peer| self.peer(*part, peer, escape, out)),
+            Operator::PeerTime(end, bound, format) => peer_of(*end, record).is_some_and(|peer| {
+                let unix_s = match bound {
+                    Validity::Start => peer.not_before_s,
+                    Validity::End => peer.not_after_s,
+                };
+                let unix_us = u64::try_from(unix_s).unwrap_or(0).saturating_mul(1_000_000);
+                self.cut(out, |out| format.append(unix_us, out))
+            }),
             Operator::Header(header) => put(header.find(record.fields)),
             Operator::Path(path) => put(path.find(record.fields)),
             Operator::QueryParameter(name) => put(query_parameter(record.fields, name)),
@@ -199,6 +208,8 @@ impl Value {
             Text::TlsVersion => record.tls_version,
             Text::TlsCipher => record.tls_cipher,
             Text::TlsGroup => record.tls_group,
+            Text::UpstreamTlsVersion => record.upstream_tls_version,
+            Text::UpstreamTlsCipher => record.upstream_tls_cipher,
             Text::RequestedServerName => record.requested_server_name,
             Text::StreamId | Text::UniqueId if record.stream_id == 0 => "",
             Text::StreamId => return self.cut(out, |out| digits(record.stream_id, 1, b'0', out)),
@@ -241,6 +252,14 @@ impl Value {
         append(out);
         out.truncate(start.saturating_add(self.bytes_max));
         true
+    }
+}
+
+/// The certificate that this end has shown.
+fn peer_of<'a>(end: End, record: &Record<'a>) -> Option<&'a CertificateFacts> {
+    match end {
+        End::Client => record.peer,
+        End::Endpoint => record.upstream_peer,
     }
 }
 

@@ -15,6 +15,11 @@ pub(crate) struct Counter<S> {
     fail_verify_no_cert: S,
     fail_verify_error: S,
     fail_verify_san: S,
+    fail_verify_cert_hash: S,
+    /// By OpenSSL's names.
+    ciphers: [(&'static str, S); 9],
+    /// By IANA's names; the rows have BoringSSL's, as Envoy's do.
+    curves: [(&'static str, S); 4],
     version_12: S,
     version_13: S,
     timeout: S,
@@ -31,6 +36,24 @@ macro_rules! counter {
             fail_verify_no_cert: $stat::SslFailVerifyNoCert,
             fail_verify_error: $stat::SslFailVerifyError,
             fail_verify_san: $stat::SslFailVerifySan,
+            fail_verify_cert_hash: $stat::SslFailVerifyCertHash,
+            ciphers: [
+                ("TLS_AES_128_GCM_SHA256", $stat::SslCiphersTLSAES128GCMSHA256),
+                ("TLS_AES_256_GCM_SHA384", $stat::SslCiphersTLSAES256GCMSHA384),
+                ("TLS_CHACHA20_POLY1305_SHA256", $stat::SslCiphersTLSCHACHA20POLY1305SHA256),
+                ("ECDHE-ECDSA-AES128-GCM-SHA256", $stat::SslCiphersECDHEECDSAAES128GCMSHA256),
+                ("ECDHE-ECDSA-AES256-GCM-SHA384", $stat::SslCiphersECDHEECDSAAES256GCMSHA384),
+                ("ECDHE-ECDSA-CHACHA20-POLY1305", $stat::SslCiphersECDHEECDSACHACHA20POLY1305),
+                ("ECDHE-RSA-AES128-GCM-SHA256", $stat::SslCiphersECDHERSAAES128GCMSHA256),
+                ("ECDHE-RSA-AES256-GCM-SHA384", $stat::SslCiphersECDHERSAAES256GCMSHA384),
+                ("ECDHE-RSA-CHACHA20-POLY1305", $stat::SslCiphersECDHERSACHACHA20POLY1305),
+            ],
+            curves: [
+                ("x25519", $stat::SslCurvesX25519),
+                ("secp256r1", $stat::SslCurvesP256),
+                ("secp384r1", $stat::SslCurvesP384),
+                ("X25519MLKEM768", $stat::SslCurvesX25519MLKEM768),
+            ],
             version_12: $stat::SslVersionsTLSv12,
             version_13: $stat::SslVersionsTLSv13,
             timeout: $stat::SslHandshakeTimeout,
@@ -38,7 +61,7 @@ macro_rules! counter {
                 Some(match cause {
                     Cause::NotTls => $stat::SslErrorNotTls,
                     // Envoy's rows say these already.
-                    Cause::NoCertificate | Cause::SanMismatch => return None,
+                    Cause::NoCertificate | Cause::SanMismatch | Cause::HashMismatch => return None,
                     Cause::UnknownCa => $stat::SslErrorUnknownCa,
                     Cause::Expired | Cause::NotYetValid => $stat::SslErrorExpired,
                     Cause::BadName => $stat::SslErrorBadName,
@@ -75,6 +98,13 @@ impl<S: Stat> Counter<S> {
     pub(crate) fn established(&self, stats: &Lane, facts: &TlsFacts) {
         stats.inc(self.handshake);
         stats.inc(if facts.version == "TLSv1.2" { self.version_12 } else { self.version_13 });
+        let row = |rows: &[(&str, S)], name: &str| {
+            if let Some((_, stat)) = rows.iter().find(|(known, _)| *known == name) {
+                stats.inc(*stat);
+            }
+        };
+        row(&self.ciphers, facts.cipher);
+        row(&self.curves, facts.group.unwrap_or_default());
         if facts.resumed {
             stats.inc(self.session_reused);
         }
@@ -97,6 +127,7 @@ impl<S: Stat> Counter<S> {
         match error.cause {
             Cause::NoCertificate => stats.inc(self.fail_verify_no_cert),
             Cause::SanMismatch => stats.inc(self.fail_verify_san),
+            Cause::HashMismatch => stats.inc(self.fail_verify_cert_hash),
             Cause::UnknownCa
             | Cause::Expired
             | Cause::NotYetValid

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use codecs::tls::xfcc::{self, Details};
 use codecs::tls::{CertificateFacts, Session, Version};
 
+use crate::log::Record;
+
 /// Kept as long as the connection, for logs, headers and whoever asks for the protocol.
 pub(crate) struct TlsFacts {
     /// `TLSv1.3`.
@@ -17,14 +19,14 @@ pub(crate) struct TlsFacts {
     pub(crate) server_name: Option<Box<str>>,
     /// An earlier session went on.
     pub(crate) resumed: bool,
-    /// The peer's certificate, if it showed one. Of an endpoint it isn't kept.
+    /// The peer's certificate, if it showed one.
     pub(crate) peer: Option<Box<Peer>>,
     pub(crate) handshake_us: u64,
 }
 
-/// A client's certificate.
+/// A peer's certificate.
 pub(crate) struct Peer {
-    /// DER, its own certificate first.
+    /// DER, its own certificate first; of an endpoint it isn't kept.
     chain: Box<[Box<[u8]>]>,
     pub(crate) facts: CertificateFacts,
     /// What `x-forwarded-client-cert` says of it, and which parts that has.
@@ -50,9 +52,11 @@ impl Peer {
 }
 
 impl TlsFacts {
-    pub(crate) fn of(session: &mut Session, handshake_us: u64) -> TlsFacts {
+    /// `keeps_chain`: for what `x-forwarded-client-cert` is to say.
+    pub(crate) fn of(session: &mut Session, handshake_us: u64, keeps_chain: bool) -> TlsFacts {
         let chain = session.take_peer_certificates();
         let facts = chain.first().and_then(|first| CertificateFacts::from_der(first));
+        let chain = if keeps_chain { chain } else { Box::default() };
         let mut known = TlsFacts {
             version: "",
             cipher: "",
@@ -75,6 +79,15 @@ impl TlsFacts {
             known.resumed = negotiated.resumed;
         }
         known
+    }
+}
+
+impl TlsFacts {
+    /// Tells an access log what the handshake with the endpoint led to.
+    pub(crate) fn log_upstream<'a>(&'a self, record: &mut Record<'a>) {
+        record.upstream_tls_version = self.version;
+        record.upstream_tls_cipher = self.cipher;
+        record.upstream_peer = self.peer.as_ref().map(|peer| &peer.facts);
     }
 }
 

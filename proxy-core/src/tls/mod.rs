@@ -8,4 +8,4 @@ mod upstream;
 pub(crate) use begin::{CoreTls, secure, server_name};
 pub(crate) use counts::{DOWNSTREAM, UPSTREAM};
 pub(crate) use facts::TlsFacts;
-pub(crate) use upstream::UpstreamTls;
+pub(crate) use upstream::{UpstreamTls, host};

@@ -9,9 +9,8 @@ use codecs::tls::{ClientConfig, TlsError};
 use runtime::{Core, Socket};
 
 use super::UPSTREAM;
-use crate::fault::Fault;
 use crate::snapshot::{self, ClusterTls};
-use crate::stats::{ClusterStat, Lane};
+use crate::stats::Lane;
 use crate::transport::{Failures, Refused, TlsTransport, Transport};
 
 /// Of handshakes that fail one is told in this time; all are counted.
@@ -59,7 +58,7 @@ impl UpstreamTls {
         !same
     }
 
-    /// Shakes hands where the cluster wants it. `name` is the endpoint as the config has it, with its port.
+    /// Shakes hands where the cluster wants it. `name` is the server's, if the config doesn't say it.
     pub(crate) async fn secure(
         &self,
         core: &Core,
@@ -67,9 +66,9 @@ impl UpstreamTls {
         name: &str,
         address: SocketAddr,
         deadline_ms: u64,
-    ) -> Result<Transport, (ClusterStat, Fault)> {
+    ) -> Result<Transport, Refused> {
         let Some(used) = self.used.borrow().clone() else { return Ok(Transport::Plain(socket)) };
-        let name = if used.of.named { None } else { Some(host(name)) };
+        let name = (!used.of.named).then_some(name);
         let failures = self.failures.clone();
         match TlsTransport::connect(core, socket, &used.client, name, deadline_ms, failures).await {
             Ok(transport) => {
@@ -82,10 +81,7 @@ impl UpstreamTls {
             Err(refused) => {
                 UPSTREAM.refused(&self.stats, &refused);
                 self.tell(core, address, &refused);
-                Err(match refused {
-                    Refused::Timeout => (ClusterStat::UpstreamCxConnectTimeout, Fault::ConnectTimeout),
-                    _ => (ClusterStat::UpstreamCxConnectFail, Fault::ConnectFailed),
-                })
+                Err(refused)
             }
         }
     }
@@ -103,7 +99,7 @@ impl UpstreamTls {
 }
 
 /// The host of "host:port" or "[address]:port".
-fn host(name: &str) -> &str {
+pub(crate) fn host(name: &str) -> &str {
     let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }

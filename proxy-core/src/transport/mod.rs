@@ -3,6 +3,7 @@
 mod tls;
 
 use std::io;
+use std::rc::Rc;
 use std::task::Poll;
 
 use runtime::{Received, Slice, Socket, Watcher};
@@ -20,7 +21,7 @@ pub(crate) enum Transport {
 
 impl Transport {
     /// What the handshake led to; `None` on a plain connection.
-    pub(crate) fn tls(&self) -> Option<&TlsFacts> {
+    pub(crate) fn tls(&self) -> Option<&Rc<TlsFacts>> {
         match self {
             Transport::Plain(_) => None,
             Transport::Tls(tls) => Some(tls.facts()),

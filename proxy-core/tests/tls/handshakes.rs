@@ -1,14 +1,20 @@
 //! Handshakes that fail, that take too long, that never were any; and what an idle connection costs.
 
 use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustls::StreamOwned;
 
 use crate::bodies::dotted;
 use crate::certificates::Ca;
 use crate::ops::proxy::Proxy;
 use crate::ops::{free_address, wait_until};
-use crate::peers::{connect, echo_origin, get, receive, start, tcp, terminating};
+use crate::peers::{client_config, connect, echo_origin, get, receive, session, start, tcp, terminating};
 
 on_both_drivers!(
+    an_idle_client_is_watched_whatever_it_says,
+    a_client_that_agreed_on_http2_has_to_begin_it,
     a_handshake_may_take_only_so_long,
     what_is_not_tls_is_refused_and_counted,
     a_client_that_leaves_is_counted,
@@ -93,6 +99,30 @@ fn the_first_bytes_may_take_only_so_long(driver: &str) {
     assert_eq!(proxy.stat(&format!("listener.{}.downstream_pre_cx_timeout", dotted(web))), 1);
 }
 
+/// Whatever it says, or doesn't, in place of the preface.
+fn a_client_that_agreed_on_http2_has_to_begin_it(driver: &str) {
+    let (ca, web) = (Ca::new(), free_address());
+    let timeouts = "timeouts: { header: 300ms },";
+    let proxy = start(driver, &terminating(web, &ca.issue("site", &["site.test"]), "", timeouts, echo_origin()));
+    let mut config = (*client_config(&ca, &rustls::version::TLS13)).clone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
+    for (at, beginning) in ["", "PRI * HTTP/2.0\r\n\r\nS"].iter().enumerate() {
+        let mut stream = StreamOwned::new(session(&config, "site.test"), tcp(web));
+        let began = Instant::now();
+        stream.write_all(beginning.as_bytes()).expect("sent");
+        stream.flush().expect("sent");
+        let said = rest(stream);
+        let took = began.elapsed();
+        // GOAWAY, ENHANCE_YOUR_CALM.
+        assert!(
+            said.windows(4).any(|bytes| bytes == [7, 0, 0, 0]) && said.windows(4).any(|bytes| bytes == [0, 0, 0, 11])
+        );
+        assert!((290..5000).contains(&took.as_millis()), "{took:?}");
+        wait_until("it is counted", || proxy.stat("http.web.downstream_rq_header_timeout") == at as u64 + 1);
+    }
+}
+
 fn the_endpoint_hears_of_https(driver: &str) {
     let (ca, web) = (Ca::new(), free_address());
     let config = terminating(web, &ca.issue("site", &["site.test"]), "", "", echo_origin());
@@ -113,6 +143,8 @@ fn handshakes_and_versions_are_counted_and_logged(driver: &str) {
     wait_until("the line", || proxy.out.count("TLSv1.3 TLS_AES_256_GCM_SHA384 site.test https -") == 1);
     let stat = |name: &str| proxy.stat(&format!("listener.{}.ssl.{name}", dotted(web)));
     assert_eq!((stat("handshake"), stat("versions.TLSv1.3"), stat("versions.TLSv1.2")), (1, 1, 0));
+    assert_eq!((stat("ciphers.TLS_AES_256_GCM_SHA384"), stat("ciphers.TLS_AES_128_GCM_SHA256")), (1, 0));
+    assert_eq!(stat("curves.X25519MLKEM768") + stat("curves.X25519"), 1);
     assert_eq!((stat("no_certificate"), stat("session_reused"), stat("connection_error")), (1, 0, 0));
     assert_eq!(stat("certificate.expiration_unix_time_seconds"), 2_208_988_800);
     assert!(proxy.stat("server.days_until_first_cert_expiring") > 0);
@@ -138,4 +170,33 @@ fn an_idle_connection_is_small(driver: &str) {
     let (after, _second) = open(&proxy, CONNECTIONS);
     let each = after.saturating_sub(before) / CONNECTIONS as u64;
     assert!(each <= BYTES_MAX, "{each} bytes for an idle connection");
+}
+
+fn an_idle_client_is_watched_whatever_it_says(driver: &str) {
+    let (ca, web) = (Ca::new(), free_address());
+    let proxy = start(driver, &terminating(web, &ca.issue("site", &["site.test"]), "", "", echo_origin()));
+    let active = format!("listener.{}.downstream_cx_active", dotted(web));
+    for before in [true, false] {
+        let mut stream = connect(web, &ca, "site.test");
+        if before {
+            get(&mut stream, "/").expect("a response");
+        } else {
+            while stream.conn.is_handshaking() {
+                stream.conn.complete_io(&mut stream.sock).expect("a handshake");
+            }
+        }
+        for _ in 0..3 {
+            stream.conn.refresh_traffic_keys().expect("new keys");
+            stream.flush().expect("sent");
+            // Taken in before the next: each of them wakes.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        get(&mut stream, "/").expect("a response");
+        stream.conn.refresh_traffic_keys().expect("new keys");
+        stream.flush().expect("sent");
+        assert_eq!(proxy.stat(&active), 1);
+        drop(stream);
+        wait_until("it is noticed", || proxy.stat(&active) == 0);
+    }
+    assert_eq!(proxy.stat(&format!("listener.{}.ssl.error.protocol", dotted(web))), 0);
 }

@@ -139,15 +139,20 @@ fn echo(from: &mut impl BufRead, mut to: impl Write) -> io::Result<()> {
     to.flush()
 }
 
+/// Shows the certificate to whoever asks.
+pub(crate) fn server_config(certificate: &Files) -> ServerConfig {
+    let chain = CertificateDer::pem_file_iter(&certificate.chain).expect("a file").collect::<Result<_, _>>();
+    let key = PrivateKeyDer::from_pem_file(&certificate.key).expect("a key");
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain.expect("a chain"), key);
+    config.expect("a config")
+}
+
 /// An origin that speaks TLS; `serve` has each connection to itself.
 pub(crate) fn tls_origin(
     certificate: &Files,
     serve: impl Fn(&mut StreamOwned<ServerConnection, TcpStream>) + Send + Sync + 'static,
 ) -> SocketAddr {
-    let chain = CertificateDer::pem_file_iter(&certificate.chain).expect("a file").collect::<Result<_, _>>();
-    let key = PrivateKeyDer::from_pem_file(&certificate.key).expect("a key");
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain.expect("a chain"), key);
-    let config = Arc::new(config.expect("a config"));
+    let config = Arc::new(server_config(certificate));
     let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
     let address = listener.local_addr().expect("an address");
     let serve = Arc::new(serve);

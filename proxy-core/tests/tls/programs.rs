@@ -1,5 +1,6 @@
 //! Programs that others wrote, on both sides.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -8,7 +9,7 @@ use crate::bodies::dotted;
 use crate::certificates::{Ca, Files};
 use crate::ops::client::once;
 use crate::ops::{Folder, free_address, wait_until};
-use crate::peers::{echo_origin, start, terminating};
+use crate::peers::{echo_origin, get, start, tcp, terminating};
 
 on_both_drivers!(
     curl_speaks_both_versions,
@@ -18,6 +19,7 @@ on_both_drivers!(
     openssl_gets_the_certificate_of_the_name_it_asks_for,
     nginx_is_an_endpoint_that_speaks_tls,
     openssl_is_an_endpoint_that_asks_for_a_certificate,
+    haproxy_takes_a_proxy_header_before_tls,
 );
 
 fn curl(web: SocketAddr, ca: &Ca, arguments: &[&str]) -> Output {
@@ -189,4 +191,33 @@ fn openssl_is_an_endpoint_that_asks_for_a_certificate(driver: &str) {
     let (proxy, web) = in_front_of(driver, origin, &format!("{tls}, max_version: '1.2'"));
     assert_eq!(once(web, "GET", "/").expect("a response").status, 503);
     assert!(proxy.stat("cluster.app.ssl.error.peer_alert") > 0);
+}
+
+fn haproxy_takes_a_proxy_header_before_tls(driver: &str) {
+    let (ca, folder, origin) = (Ca::new(), Folder::new(), free_address());
+    let site = ca.issue("site", &["site.test"]);
+    let pem = [&site.chain, &site.key].map(|file| std::fs::read(file).expect("a file")).concat();
+    std::fs::write(folder.path("site.pem"), pem).expect("written");
+    let config = format!(
+        "defaults\n  mode http\n  timeout client 20s\n  timeout connect 20s\n  timeout server 20s\n\
+         frontend web\n  bind {origin} accept-proxy ssl crt {}\n  \
+         http-request return status 200 content-type text/plain lf-string \"%[src] %[ssl_fc_protocol]\"\n",
+        display(&folder.path("site.pem"))
+    );
+    std::fs::write(folder.path("haproxy.cfg"), config).expect("written");
+    let _haproxy = run("haproxy", &["-db", "-f", &display(&folder.path("haproxy.cfg"))], origin);
+    for version in ["v1", "v2"] {
+        let web = free_address();
+        let config = format!(
+            "listeners:\n  - {{ name: web, address: '{web}', proxy_protocol: true, http: {{ routes: [{{ match: {{}}, \
+             cluster: app }}] }} }}\nclusters:\n  - {{ name: app, endpoints: ['{origin}'], proxy_protocol: {version}, \
+             tls: {{ ca: '{}', sni: site.test }} }}\n",
+            display(&ca.pem())
+        );
+        let _proxy = start(driver, &config);
+        let mut client = tcp(web);
+        client.write_all(b"PROXY TCP4 192.0.2.7 198.51.100.1 5000 80\r\n").expect("sent");
+        let response = get(&mut client, "/").expect("a response");
+        assert_eq!((response.status, response.text().as_str()), (200, "192.0.2.7 TLSv1.3"), "{version}");
+    }
 }

@@ -10,9 +10,10 @@ use crate::bodies::dotted;
 use crate::certificates::Ca;
 use crate::ops::client::once;
 use crate::ops::{free_address, wait_until};
-use crate::peers::{TlsStream, connect, echo_origin, get, session, start, tcp, terminating};
+use crate::peers::{TlsStream, client_config, connect, echo_origin, get, session, start, tcp, terminating};
 
 on_both_drivers!(
+    processes_with_the_same_keys_know_each_others_sessions,
     a_certificate_that_changes_is_taken_up_and_connections_live_on,
     a_key_that_does_not_fit_changes_nothing,
     sessions_survive_a_reload,
@@ -78,6 +79,40 @@ fn sessions_survive_a_reload(driver: &str) {
     assert_eq!(proxy.reload(&changed).status, 200);
     assert_eq!(again(), Some(HandshakeKind::Resumed));
     assert_eq!(proxy.stat(&format!("listener.{}.ssl.session_reused", dotted(web))), 2);
+}
+
+fn processes_with_the_same_keys_know_each_others_sessions(driver: &str) {
+    let ca = Ca::new();
+    let site = ca.issue("site", &["site.test"]);
+    for (name, byte) in [("old", 1u8), ("new", 2), ("other", 3)] {
+        std::fs::write(ca.path(name), [byte; 80]).expect("written");
+    }
+    let keys = |names: &[&str]| {
+        let files: Vec<String> = names.iter().map(|name| format!("'{}'", ca.path(name).display())).collect();
+        format!("ticket_keys: [{}]", files.join(", "))
+    };
+    let config = |web, names: &[&str]| terminating(web, &site, &keys(names), "", echo_origin());
+    let (first, second) = (free_address(), free_address());
+    let _first = start(driver, &config(first, &["old"]));
+    let proxy = start(driver, &config(second, &["old"]));
+    let client = client_config(&ca, &rustls::version::TLS13);
+    let again = |web| {
+        let mut stream = StreamOwned::new(session(&client, "site.test"), tcp(web));
+        get(&mut stream, "/").expect("a response");
+        stream.conn.handshake_kind()
+    };
+    assert_eq!(again(first), Some(HandshakeKind::Full));
+    assert_eq!(again(second), Some(HandshakeKind::Resumed));
+    // The old key opens while the new one seals.
+    assert_eq!(proxy.reload(&config(second, &["new", "old"])).status, 200);
+    assert_eq!(again(first), Some(HandshakeKind::Resumed));
+    assert_eq!(again(second), Some(HandshakeKind::Resumed));
+    assert_eq!(again(first), Some(HandshakeKind::Full), "the first doesn't know the new one");
+    assert_eq!(proxy.reload(&config(second, &["other"])).status, 200);
+    assert_eq!(again(second), Some(HandshakeKind::Full));
+    // The same file with another content is another key.
+    std::fs::write(ca.path("other"), [4; 80]).expect("written");
+    wait_until("the reload", || again(second) == Some(HandshakeKind::Full));
 }
 
 fn a_cluster_takes_to_tls(driver: &str) {

@@ -27,6 +27,10 @@ pub struct BudgetLimits {
     pub pings: Rate,
     /// DATA without payload that doesn't end its stream. DATA with payload gives one back.
     pub empty_data: Rate,
+    /// Of a client: DATA with fewer than [`SMALL_DATA_BYTES`] of payload that neither ends its stream nor fills a window.
+    /// Every so many bytes of payload give one back, as do a DATA frame that we send and a stream that completes: whoever
+    /// sends that much a frame on average, or is answered, never runs out of it.
+    pub small_data: Rate,
     pub priorities: Rate,
     /// WINDOW_UPDATE. Every DATA frame that we send and every stream gives [`WINDOW_UPDATES_PER_FRAME`] back.
     pub window_updates: Rate,
@@ -39,6 +43,10 @@ pub struct BudgetLimits {
 /// for peers that announce in small steps.
 pub const WINDOW_UPDATES_PER_FRAME: u32 = 4;
 
+/// Payload from which a DATA frame isn't small: what carries it to us, nine bytes for its header and the work of a piece, is
+/// then in some proportion to it.
+pub const SMALL_DATA_BYTES: u32 = 32;
+
 impl Default for BudgetLimits {
     fn default() -> BudgetLimits {
         BudgetLimits {
@@ -47,6 +55,7 @@ impl Default for BudgetLimits {
             settings: Rate { burst: 32, per_sec: 2 },
             pings: Rate { burst: 100, per_sec: 10 },
             empty_data: Rate { burst: 100, per_sec: 10 },
+            small_data: Rate { burst: 10_000, per_sec: 10_000 },
             priorities: Rate { burst: 200, per_sec: 20 },
             window_updates: Rate { burst: 1000, per_sec: 100 },
             ignored: Rate { burst: 1000, per_sec: 100 },
@@ -63,12 +72,13 @@ pub(super) enum Budget {
     Settings,
     Pings,
     EmptyData,
+    SmallData,
     Priorities,
     WindowUpdates,
     Ignored,
 }
 
-const BUDGETS: usize = 8;
+const BUDGETS: usize = 9;
 
 impl Budget {
     const ALL: [Budget; BUDGETS] = [
@@ -77,6 +87,7 @@ impl Budget {
         Budget::Settings,
         Budget::Pings,
         Budget::EmptyData,
+        Budget::SmallData,
         Budget::Priorities,
         Budget::WindowUpdates,
         Budget::Ignored,
@@ -89,6 +100,7 @@ impl Budget {
             Budget::Settings => limits.settings,
             Budget::Pings => limits.pings,
             Budget::EmptyData => limits.empty_data,
+            Budget::SmallData => limits.small_data,
             Budget::Priorities => limits.priorities,
             Budget::WindowUpdates => limits.window_updates,
             Budget::Ignored => limits.ignored,
@@ -102,6 +114,7 @@ impl Budget {
             Budget::Settings => ErrorKind::SettingsFlood,
             Budget::Pings => ErrorKind::PingFlood,
             Budget::EmptyData => ErrorKind::EmptyDataFlood,
+            Budget::SmallData => ErrorKind::SmallDataFlood,
             Budget::Priorities => ErrorKind::PriorityFlood,
             Budget::WindowUpdates => ErrorKind::WindowUpdateFlood,
             Budget::Ignored => ErrorKind::IgnoredFrameFlood,

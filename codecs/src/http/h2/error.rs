@@ -169,12 +169,20 @@ error_kinds! {
     SettingsFlood = EnhanceYourCalm "http2.settings_flood",
     PingFlood = EnhanceYourCalm "http2.ping_flood",
     EmptyDataFlood = EnhanceYourCalm "http2.empty_data_flood",
+    /// DATA in crumbs.
+    SmallDataFlood = EnhanceYourCalm "http2.small_data_flood",
     PriorityFlood = EnhanceYourCalm "http2.priority_flood",
     WindowUpdateFlood = EnhanceYourCalm "http2.window_update_flood",
     /// Frames that have no effect: of unknown types, on streams that are gone, on streams that we refused.
     IgnoredFrameFlood = EnhanceYourCalm "http2.ignored_frame_flood",
     /// The peer asks and doesn't read the answers.
     TooManyReplies = EnhanceYourCalm "http2.outbound_control_flood",
+
+    // Time, which the caller measures: the end of the connection, by `Connection::give_up`.
+    /// The preface, the first SETTINGS, a head or another frame that the peer began and didn't end in time.
+    HeadTimeout = EnhanceYourCalm "http2.header_timeout",
+    /// Our SETTINGS weren't acknowledged in time (RFC 9113 6.5.3).
+    SettingsTimeout = SettingsTimeout "http2.settings_timeout",
 }
 
 impl ErrorKind {

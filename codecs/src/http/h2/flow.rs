@@ -64,15 +64,35 @@ impl ReceiveWindow {
     #[must_use]
     #[inline]
     pub(super) fn release(&mut self, bytes: u32) -> Option<u32> {
+        self.release_from(bytes, i64::from(self.size / 2))
+    }
+
+    /// The same for a window that streams share: what some of them hold for long must not keep back what others need, so
+    /// half of what is left is worth a frame.
+    #[must_use]
+    #[inline]
+    pub(super) fn release_shared(&mut self, bytes: u32) -> Option<u32> {
+        let left = i64::from(self.size) - i64::from(self.held.saturating_sub(bytes));
+        self.release_from(bytes, left / 2)
+    }
+
+    /// Takes `bytes` into account and announces what has come together if that is at least `worth`.
+    #[inline]
+    fn release_from(&mut self, bytes: u32, worth: i64) -> Option<u32> {
         let bytes = bytes.min(self.held);
         self.held -= bytes;
         self.released += bytes;
-        if self.released == 0 || self.released < self.size / 2 {
+        if self.released == 0 || i64::from(self.released) < worth {
             return None;
         }
         let increment = core::mem::take(&mut self.released);
         self.available += i64::from(increment);
         Some(increment)
+    }
+
+    /// The peer may send nothing now.
+    pub(super) fn is_filled(&self) -> bool {
+        self.available <= 0
     }
 
     /// The peer has learned of another initial size.

@@ -18,6 +18,9 @@ use crate::http::span::to_u32;
 use crate::http::validate::{Facts, note_trailer};
 use crate::http::{self, Field, FieldId, HeadLimits, RequestHead, ResponseHead, Span};
 
+/// A content type beyond a head's limits isn't looked at if it is longer.
+const CONTENT_TYPE_BYTES_MAX: usize = 256;
+
 /// Where a connection puts heads and trailers. The next head or trailers overwrite it, so take what is to stay; heads and
 /// text can be exchanged for others (`core::mem::swap`) without an allocation.
 #[derive(Debug, Default)]
@@ -114,7 +117,8 @@ pub(super) fn section(
     let (mut block, mut line) = (Block::new(block), Line::default());
     loop {
         let kept = taking.text.len();
-        match decoder.next(&mut block, taking.text, problem.is_none(), &mut line) {
+        let is_read = matches!(problem, None | Some(Problem::TooLarge(_)));
+        match decoder.next(&mut block, taking.text, is_read, &mut line) {
             Ok(true) => {}
             Ok(false) => break,
             Err(_) => return Err(ErrorKind::InvalidHeaderBlock),
@@ -129,7 +133,7 @@ pub(super) fn section(
         if problem.is_none() {
             problem = taking.take(&line).err();
         }
-        if problem.is_some() {
+        if problem.is_some() && !(is_read && taking.take_content_type(&line)) {
             taking.text.truncate(kept);
         }
     }
@@ -210,6 +214,18 @@ impl Taking<'_> {
         }
         self.fields.push(field);
         Ok(())
+    }
+
+    /// Takes the content type from what is beyond the limits, so that a call can be told why it is refused.
+    #[cold]
+    fn take_content_type(&mut self, line: &Line) -> bool {
+        let fits = line.id == FieldId::ContentType && line.value.len() <= CONTENT_TYPE_BYTES_MAX;
+        if !fits || line.has_invalid_value() || self.fields.iter().any(|field| field.id == FieldId::ContentType) {
+            return false;
+        }
+        let (name, value, never_indexed) = (line.name, line.value, line.never_indexed);
+        self.fields.push(Field { name, value, id: line.id, hop_by_hop: false, never_indexed });
+        true
     }
 
     fn take_pseudo(&mut self, line: &Line) -> Result<(), ErrorKind> {

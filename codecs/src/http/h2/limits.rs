@@ -16,7 +16,8 @@ pub struct Limits {
     pub concurrent_streams_max: u32,
     /// SETTINGS_INITIAL_WINDOW_SIZE: DATA of a stream that is received and not yet released.
     pub stream_window_bytes: u32,
-    /// The same for all streams of a connection together; at least 65,535, which can't be taken back.
+    /// The same for all streams of a connection together; at least 65,535, which can't be taken back. Below
+    /// `concurrent_streams_max` times `stream_window_bytes`, streams whose data nobody takes can stop the others.
     pub connection_window_bytes: u32,
     /// SETTINGS_MAX_FRAME_SIZE. Frames other than DATA have to be there as a whole before they are read.
     pub frame_bytes_max: u32,
@@ -48,7 +49,7 @@ impl Default for Limits {
             encoder_table_bytes_max: TABLE_BYTES_DEFAULT,
             concurrent_streams_max: 128,
             stream_window_bytes: 256 * 1024,
-            connection_window_bytes: 1024 * 1024,
+            connection_window_bytes: 128 * 256 * 1024,
             frame_bytes_max: FRAME_BYTES_DEFAULT,
             header_list_bytes_max: 60 * 1024,
             fields_max: 100,

@@ -60,7 +60,7 @@ mod limits;
 mod settings;
 mod streams;
 
-pub use budget::{BudgetLimits, Rate, WINDOW_UPDATES_PER_FRAME};
+pub use budget::{BudgetLimits, Rate, SMALL_DATA_BYTES, WINDOW_UPDATES_PER_FRAME};
 pub use connection::{Connection, Event, Granted, Role, Step};
 pub use emit::{FieldLine, FieldRef, NO_FIELDS, RequestLine, field_lines, text_lines};
 pub use error::{Error, ErrorCode, ErrorKind, OpenError, SendError};

@@ -4,7 +4,7 @@ use super::error::{cause_of, describe};
 use super::handshake::Handshake;
 use super::provider::{self, Time};
 use super::server::verifier_error;
-use super::verify::{Anybody, Expected, Servers};
+use super::verify::{Anybody, Expected, Pins, Servers};
 use crate::tls::error::{Cause, ConfigError, Place, TlsError};
 use crate::tls::{CertificateFacts, ClientSettings, Clock};
 use core::fmt;
@@ -121,11 +121,12 @@ fn verifier(
     {
         return Err(ConfigError::new(Place::AllowedSan(index), mistake));
     }
+    let pins = Pins(settings.pinned.clone());
     if !settings.verify {
         if !settings.allowed_sans.is_empty() {
             return Err(ConfigError::new(Place::AllowedSan(0), "names mean nothing while verification is off"));
         }
-        return Ok(Arc::new(Anybody(provider.signature_verification_algorithms)));
+        return Ok(Arc::new(Anybody { algorithms: provider.signature_verification_algorithms, pins }));
     }
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::clone(&settings.roots.0), Arc::clone(provider))
         .with_crls(provider::revocation_lists(&settings.crl_pem)?)
@@ -139,5 +140,5 @@ fn verifier(
     } else {
         Expected::Asked
     };
-    Ok(Arc::new(Servers { inner, expected }))
+    Ok(Arc::new(Servers { inner, expected, pins }))
 }

@@ -1,6 +1,6 @@
 //! rustls's errors by our causes.
 
-use super::verify::SanMismatch;
+use super::verify::{HashMismatch, SanMismatch};
 use crate::tls::error::Cause;
 use rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible, PeerMisbehaved};
 
@@ -35,6 +35,7 @@ fn certificate(error: &CertificateError) -> Cause {
         CertificateError::UnknownIssuer => Cause::UnknownCa,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Cause::BadName,
         CertificateError::Other(other) if other.0.downcast_ref::<SanMismatch>().is_some() => Cause::SanMismatch,
+        CertificateError::Other(other) if other.0.downcast_ref::<HashMismatch>().is_some() => Cause::HashMismatch,
         _ => Cause::BadCertificate,
     }
 }

@@ -13,5 +13,8 @@ mod verify;
 #[cfg(test)]
 pub(super) fn test_verifier() -> std::sync::Arc<dyn rustls::client::danger::ServerCertVerifier> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    std::sync::Arc::new(verify::Anybody(provider.signature_verification_algorithms))
+    std::sync::Arc::new(verify::Anybody {
+        algorithms: provider.signature_verification_algorithms,
+        pins: verify::Pins::default(),
+    })
 }

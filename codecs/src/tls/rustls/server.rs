@@ -4,7 +4,7 @@ use super::error::{cause_of, describe};
 use super::handshake::Handshake;
 use super::provider::{self, Time};
 use super::roots::Roots;
-use super::verify::Clients;
+use super::verify::{Clients, Pins};
 use crate::tls::error::{ConfigError, Part, Place, TlsError};
 use crate::tls::{CertificateFacts, ClientAuth, Clock, ServerSettings, TicketKeys};
 use aws_lc_rs::digest;
@@ -115,7 +115,7 @@ fn scope(client_auth: Option<&ClientAuth>) -> [u8; 32] {
             context.update(part);
         }
         context.update(&[u8::from(auth.required), u8::from(auth.crl_only_leaf)]);
-        context.update(format!("{:?}", auth.allowed_sans).as_bytes());
+        context.update(format!("{:?}{:?}", auth.allowed_sans, auth.pinned).as_bytes());
     }
     let mut scope = [0; 32];
     scope.copy_from_slice(context.finish().as_ref());
@@ -145,7 +145,7 @@ fn client_verifier(
         builder = builder.allow_unauthenticated();
     }
     let inner = builder.build().map_err(|error| verifier_error(&error))?;
-    Ok(Arc::new(Clients { inner, allowed: auth.allowed_sans.clone() }))
+    Ok(Arc::new(Clients { inner, allowed: auth.allowed_sans.clone(), pins: Pins(auth.pinned.clone()) }))
 }
 
 pub(super) fn verifier_error(error: &VerifierBuilderError) -> ConfigError {

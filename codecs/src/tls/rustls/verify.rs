@@ -1,6 +1,7 @@
 //! Verifying peers' certificates: rustls-webpki does it; here is what our settings add.
 
 use crate::tls::{CertificateFacts, SanMatcher};
+use aws_lc_rs::digest;
 use core::fmt;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -41,6 +42,36 @@ fn check_names(matchers: &[SanMatcher], certificate: &CertificateDer<'_>) -> Res
     Err(CertificateError::Other(OtherError(Arc::new(SanMismatch(names)))).into())
 }
 
+/// The certificate is none of those that are pinned.
+#[derive(Debug)]
+pub(super) struct HashMismatch(String);
+
+impl fmt::Display for HashMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the certificate isn't pinned; its SHA-256 is {}", self.0)
+    }
+}
+
+impl core::error::Error for HashMismatch {}
+
+/// SHA-256 over the DER of certificates, one of which a peer must show; empty: any.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pins(pub(super) Vec<[u8; 32]>);
+
+impl Pins {
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let hash = digest::digest(&digest::SHA256, certificate);
+        if self.0.iter().any(|pinned| pinned == hash.as_ref()) {
+            return Ok(());
+        }
+        let hash = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        Err(CertificateError::Other(OtherError(Arc::new(HashMismatch(hash)))).into())
+    }
+}
+
 /// The parts of a verifier that are passed on to another as they are.
 macro_rules! signatures {
     () => {
@@ -73,6 +104,7 @@ macro_rules! signatures {
 pub(super) struct Clients {
     pub(super) inner: Arc<dyn ClientCertVerifier>,
     pub(super) allowed: Vec<SanMatcher>,
+    pub(super) pins: Pins,
 }
 
 impl ClientCertVerifier for Clients {
@@ -96,6 +128,7 @@ impl ClientCertVerifier for Clients {
     ) -> Result<ClientCertVerified, Error> {
         let verified = self.inner.verify_client_cert(certificate, intermediates, now)?;
         check_names(&self.allowed, certificate)?;
+        self.pins.check(certificate)?;
         Ok(verified)
     }
 
@@ -116,6 +149,7 @@ pub(super) enum Expected {
 pub(super) struct Servers {
     pub(super) inner: Arc<WebPkiServerVerifier>,
     pub(super) expected: Expected,
+    pub(super) pins: Pins,
 }
 
 impl ServerCertVerifier for Servers {
@@ -130,7 +164,9 @@ impl ServerCertVerifier for Servers {
         let name = if let Expected::Other(name) = &self.expected { name } else { asked };
         let result = self.inner.verify_server_cert(certificate, intermediates, name, ocsp, now);
         let Expected::OneOf(allowed) = &self.expected else {
-            return result;
+            let verified = result?;
+            self.pins.check(certificate)?;
+            return Ok(verified);
         };
         match result {
             // The name is looked at last: whoever fails only there is verified otherwise.
@@ -141,25 +177,31 @@ impl ServerCertVerifier for Servers {
             Err(error) => return Err(error),
         }
         check_names(allowed, certificate)?;
+        self.pins.check(certificate)?;
         Ok(ServerCertVerified::assertion())
     }
 
     signatures!();
 }
 
-/// Takes every server for the one that was meant. It must still have the key of the certificate that it shows.
+/// Takes every server that shows a pinned certificate (any, if none is pinned) for the one that was meant. It must still
+/// have the key of the certificate that it shows.
 #[derive(Debug)]
-pub(super) struct Anybody(pub(super) WebPkiSupportedAlgorithms);
+pub(super) struct Anybody {
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    pub(super) pins: Pins,
+}
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
+        certificate: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        self.pins.check(certificate)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -169,7 +211,7 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0)
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -178,10 +220,10 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0)
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

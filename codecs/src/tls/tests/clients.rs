@@ -97,3 +97,24 @@ fn mistakes_in_settings_say_where() {
     assert_eq!(Roots::from_pem(b"").expect_err("a mistake").place, Place::Ca);
     assert_eq!(CA.roots().len(), 1);
 }
+
+#[test]
+fn a_pinned_certificate_is_demanded_beside_the_rest_or_alone() {
+    let server = server_config(&server_settings());
+    let settings = client_settings();
+    let (client, _) = connect(&client_config(&settings), &server);
+    let hash = shown(&client).sha256;
+    let pinning = |pinned: Vec<[u8; 32]>| ClientSettings { pinned, ..settings.clone() };
+    connect(&client_config(&pinning(vec![[7; 32], hash])), &server);
+    let wrong = pinning(vec![[7; 32]]);
+    assert_eq!(refused(&client_config(&wrong), &server).0, Some(Cause::HashMismatch));
+    let sans = ClientSettings { allowed_sans: sans(SanKind::Dns, "example.com"), ..wrong.clone() };
+    assert_eq!(refused(&client_config(&sans), &server).0, Some(Cause::HashMismatch));
+    // Without verification it is all that counts; with it, it isn't.
+    let stranger = Ca::new("another authority").roots();
+    let unverified = |pinned| ClientSettings { verify: false, roots: stranger.clone(), ..pinning(pinned) };
+    connect(&client_config(&unverified(vec![hash])), &server);
+    assert_eq!(refused(&client_config(&unverified(vec![[7; 32]])), &server).0, Some(Cause::HashMismatch));
+    let verified = ClientSettings { roots: stranger.clone(), ..pinning(vec![hash]) };
+    assert_eq!(refused(&client_config(&verified), &server).0, Some(Cause::UnknownCa));
+}

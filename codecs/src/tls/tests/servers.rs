@@ -153,6 +153,16 @@ fn a_clients_names_can_be_demanded() {
     }
 }
 
+#[test]
+fn a_clients_certificate_can_be_pinned() {
+    let certificate = CA.issue(&["web.clients.example"]);
+    let client = client_with(Some(certificate), Version::Tls13);
+    let (_, server) = connect(&client, &server_config(&authenticating(required())));
+    let pinned = |hash| server_config(&authenticating(ClientAuth { pinned: vec![hash], ..required() }));
+    connect(&client, &pinned(shown(&server).sha256));
+    assert_eq!(refused(&client, &pinned([7; 32])), (Some(Cause::PeerAlert(46)), Some(Cause::HashMismatch)));
+}
+
 fn with_tickets(keys: &Arc<TicketKeys>) -> ServerSettings {
     ServerSettings { tickets: Some(Arc::clone(keys)), ..server_settings() }
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use codecs::http::h2;
 use codecs::tls::xfcc;
 
 use super::diagnostics::{Diagnostic, Diagnostics};
@@ -213,9 +214,8 @@ impl Compiler<'_> {
                     interval_ms: http.http2.keepalive_interval.ms,
                     timeout_ms: http.http2.keepalive_timeout.ms,
                 },
-                concurrent_streams_max: http.http2.concurrent_streams_max.u32(),
-                stream_window_bytes: http.http2.stream_window.u32(),
-                connection_window_bytes: http.http2.connection_window.u32(),
+                settings_timeout_ms: http.http2.settings_timeout.ms,
+                limits: http2_limits(http),
             },
             grpc_web: http.grpc_web,
             http10: http.http10,
@@ -287,6 +287,8 @@ impl Compiler<'_> {
                 timeout_ms: cluster.keepalive_timeout.ms,
             },
             concurrent_streams_max: cluster.concurrent_streams_max.u32(),
+            http2_settings_timeout_ms: cluster.http2.settings_timeout.ms,
+            http2_limits: upstream_http2_limits(cluster),
             breaker: Breaker {
                 connections_max: breaker.connections_max.u32(),
                 pending_max: breaker.pending_max.u32(),
@@ -309,6 +311,70 @@ impl Compiler<'_> {
             stats: self.inputs.registry.cluster(name),
         }
     }
+}
+
+/// What a listener grants its HTTP/2 clients.
+fn http2_limits(http: &model::Http) -> h2::Limits {
+    let (settings, limits, budgets) = (&http.http2, &http.limits, &http.http2.budgets);
+    let streams_max = settings.concurrent_streams_max.u32();
+    let stream_window_bytes = settings.stream_window.u32();
+    h2::Limits {
+        concurrent_streams_max: streams_max,
+        stream_window_bytes,
+        connection_window_bytes: match settings.connection_window {
+            Some(window) => window.u32(),
+            None => streams_max.saturating_mul(stream_window_bytes).min(h2::MAX_31_BITS),
+        },
+        header_list_bytes_max: limits.head_bytes_max.u32(),
+        fields_max: limits.fields_max.u32(),
+        path_bytes_max: limits.request_line_bytes_max.u32(),
+        header_block_bytes_max: settings.header_block_bytes_max.u32(),
+        continuation_frames_max: settings.continuation_frames_max.u32(),
+        pending_replies_max: settings.replies_max.u32(),
+        connect_protocol: !http.upgrades.is_empty(),
+        budgets: h2::BudgetLimits {
+            resets: rate(&budgets.resets),
+            stream_errors: rate(&budgets.stream_errors),
+            settings: rate(&budgets.settings),
+            pings: rate(&budgets.pings),
+            empty_data: rate(&budgets.empty_data),
+            small_data: rate(&budgets.small_data),
+            priorities: rate(&budgets.priorities),
+            window_updates: rate(&budgets.window_updates),
+            ignored: rate(&budgets.ignored),
+        },
+        ..h2::Limits::default()
+    }
+}
+
+/// What a cluster grants its HTTP/2 endpoints.
+fn upstream_http2_limits(cluster: &model::Cluster) -> h2::Limits {
+    let (settings, budgets) = (&cluster.http2, &cluster.http2.budgets);
+    h2::Limits {
+        stream_window_bytes: settings.stream_window.u32(),
+        // Streams bound what is held; a bound for all of them would let those that nobody reads stop the others.
+        connection_window_bytes: h2::MAX_31_BITS,
+        header_list_bytes_max: cluster.limits.head_bytes_max.u32(),
+        fields_max: cluster.limits.fields_max.u32(),
+        header_block_bytes_max: settings.header_block_bytes_max.u32(),
+        continuation_frames_max: settings.continuation_frames_max.u32(),
+        pending_replies_max: settings.replies_max.u32(),
+        budgets: h2::BudgetLimits {
+            stream_errors: rate(&budgets.stream_errors),
+            settings: rate(&budgets.settings),
+            pings: rate(&budgets.pings),
+            empty_data: rate(&budgets.empty_data),
+            priorities: rate(&budgets.priorities),
+            window_updates: rate(&budgets.window_updates),
+            ignored: rate(&budgets.ignored),
+            ..h2::BudgetLimits::default()
+        },
+        ..h2::Limits::default()
+    }
+}
+
+fn rate(rate: &model::Rate) -> h2::Rate {
+    h2::Rate { burst: rate.burst.u32(), per_sec: rate.per_sec.u32() }
 }
 
 const fn client_cert(header: model::ClientCertHeader) -> ClientCert {

@@ -1,6 +1,6 @@
 //! Clusters: endpoints and how to use them.
 
-use super::ClusterTls;
+use super::{ClusterTls, Rate};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::reader::{Reader, Value};
 use crate::config::record::{choice, record};
@@ -39,13 +39,16 @@ record! {
         keepalive_interval: Duration = "0s",
         /// How long an endpoint may take to answer it, with whatever it sends; then the connection is given up.
         keepalive_timeout: Duration = "20s",
+        /// With HTTP/2: what an endpoint may do.
+        http2: UpstreamHttp2 = "{}",
         /// How much may be under way at once.
         breaker: BreakerBounds = "{}",
         /// How large responses may be, bodies apart.
         limits: ResponseLimits = "{}",
         /// Speak TLS to endpoints.
         tls: Option<ClusterTls> = optional,
-        /// Send a PROXY protocol header with the client's address first on every connection to an endpoint.
+        /// Send a PROXY protocol header with the client's address first on every connection to an endpoint, in the clear
+        /// before TLS where there is TLS.
         proxy_protocol: Option<ProxyHeader> = optional,
         /// How often endpoint names are resolved anew, where DNS names no lifetime.
         dns_refresh: Duration = "5s",
@@ -64,11 +67,6 @@ fn check_cluster(cluster: &Cluster, node: &Node, reader: &mut Reader<'_>) {
     if cluster.connect_timeout.ms == 0 {
         let error = Diagnostic::error(at("connect_timeout"), "a connect timeout can't be turned off");
         reader.push(error.expected("at least `1ms`"));
-    }
-    if cluster.tls.is_some() && cluster.proxy_protocol.is_some() {
-        let error =
-            Diagnostic::error(at("proxy_protocol"), "a PROXY protocol header can't be sent in front of TLS yet");
-        reader.push(error.expected("`tls` or `proxy_protocol`"));
     }
     if cluster.dns_refresh.ms < 100 {
         let error = Diagnostic::error(at("dns_refresh"), format!("{} is too short", cluster.dns_refresh));
@@ -125,6 +123,48 @@ choice! {
         V1 = "v1",
         /// Binary.
         V2 = "v2",
+    }
+}
+
+record! {
+    /// What an HTTP/2 endpoint may do.
+    pub struct UpstreamHttp2 as "upstream_http2", "the HTTP/2 settings of a cluster", "HTTP/2 settings of clusters";
+    {
+        /// Bytes of one response that are received before they are passed on.
+        stream_window: ByteCount<65_535, 0x7fff_ffff> = "256KiB",
+        /// How long an endpoint may take to acknowledge our SETTINGS; then the connection is given up (SETTINGS_TIMEOUT).
+        /// `0s` turns it off.
+        settings_timeout: Duration = "20s",
+        /// A header block before it is decoded, over all its frames; beyond it the connection is given up.
+        header_block_bytes_max: ByteCount<0x4000, 0x100_0000> = "128KiB",
+        /// CONTINUATION frames of one header block; beyond them the connection is given up.
+        continuation_frames_max: Int<1, 10_000> = "32",
+        /// Replies (to SETTINGS, PING, errors) that the endpoint hasn't read; beyond them the connection is given up.
+        replies_max: Int<10, 1_000_000> = "1000",
+        /// How often an endpoint may do what costs us and brings nothing; then the connection is given up.
+        budgets: UpstreamHttp2Budgets = "{}",
+    }
+}
+
+record! {
+    /// How often an HTTP/2 endpoint may do what costs us and brings nothing. Useful work gives it back.
+    pub struct UpstreamHttp2Budgets as "upstream_http2_budgets", "the HTTP/2 budgets of a cluster",
+        "HTTP/2 budgets of clusters";
+    {
+        /// Streams that we had to reset for an error of the endpoint's.
+        stream_errors: Rate = "{ burst: 100, per_sec: 10 }",
+        /// SETTINGS.
+        settings: Rate = "{ burst: 32, per_sec: 2 }",
+        /// PING.
+        pings: Rate = "{ burst: 100, per_sec: 10 }",
+        /// DATA without payload.
+        empty_data: Rate = "{ burst: 100, per_sec: 10 }",
+        /// PRIORITY.
+        priorities: Rate = "{ burst: 200, per_sec: 20 }",
+        /// WINDOW_UPDATE, beyond four for each DATA frame that is sent.
+        window_updates: Rate = "{ burst: 1000, per_sec: 100 }",
+        /// Frames without effect.
+        ignored: Rate = "{ burst: 1000, per_sec: 100 }",
     }
 }
 

@@ -128,12 +128,60 @@ record! {
         concurrent_streams_max: Int<1, { i32::MAX as u64 }> = "128",
         /// Bytes of one request's body that are received before they are passed on.
         stream_window: ByteCount<65_535, 0x7fff_ffff> = "256KiB",
-        /// The same for all requests of a connection together.
-        connection_window: ByteCount<65_535, 0x7fff_ffff> = "1MiB",
+        /// The same for all requests of a connection together. Without it there is room for all of them
+        /// (`concurrent_streams_max` times `stream_window`): with less, uploads that endpoints don't read can stop others.
+        connection_window: Option<ByteCount<65_535, 0x7fff_ffff>> = optional,
         /// Silence after which a client is sent a PING; `0s` turns it off.
         keepalive_interval: Duration = "0s",
         /// How long a client may take to answer it, with whatever it sends; then the connection is closed.
         keepalive_timeout: Duration = "20s",
+        /// How long a client may take to acknowledge our SETTINGS; then the connection is closed (SETTINGS_TIMEOUT). `0s`
+        /// turns it off.
+        settings_timeout: Duration = "20s",
+        /// A header block before it is decoded, over all its frames; beyond it the connection is closed.
+        header_block_bytes_max: ByteCount<0x4000, 0x100_0000> = "128KiB",
+        /// CONTINUATION frames of one header block; beyond them the connection is closed.
+        continuation_frames_max: Int<1, 10_000> = "32",
+        /// Replies (to SETTINGS, PING, errors) that the client hasn't read; beyond them the connection is closed.
+        replies_max: Int<10, 1_000_000> = "1000",
+        /// How often a client may do what costs us and brings it nothing; then the connection is closed.
+        budgets: Http2Budgets = "{}",
+    }
+}
+
+record! {
+    /// How often an HTTP/2 client may do what costs us and brings it nothing. Useful work gives it back.
+    pub struct Http2Budgets as "http2_budgets", "the HTTP/2 budgets", "HTTP/2 budgets";
+    {
+        /// Streams opened and reset.
+        resets: Rate = "{ burst: 200, per_sec: 20 }",
+        /// Streams that we had to reset for an error of the client's.
+        stream_errors: Rate = "{ burst: 100, per_sec: 10 }",
+        /// SETTINGS.
+        settings: Rate = "{ burst: 32, per_sec: 2 }",
+        /// PING.
+        pings: Rate = "{ burst: 100, per_sec: 10 }",
+        /// DATA without payload.
+        empty_data: Rate = "{ burst: 100, per_sec: 10 }",
+        /// DATA with fewer than 32 bytes of payload; 32 bytes of payload give one back, as does each DATA frame that is sent.
+        small_data: Rate = "{ burst: 10000, per_sec: 10000 }",
+        /// PRIORITY.
+        priorities: Rate = "{ burst: 200, per_sec: 20 }",
+        /// WINDOW_UPDATE, beyond four for each DATA frame that is sent.
+        window_updates: Rate = "{ burst: 1000, per_sec: 100 }",
+        /// Frames without effect.
+        ignored: Rate = "{ burst: 1000, per_sec: 100 }",
+    }
+}
+
+record! {
+    /// How often something may be done.
+    pub struct Rate as "rate", "a rate", "rates";
+    {
+        /// So often at once.
+        burst: Int<1, 1_000_000> = required,
+        /// So often more with each second.
+        per_sec: Int<0, 1_000_000> = required,
     }
 }
 

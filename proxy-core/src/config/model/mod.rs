@@ -8,9 +8,10 @@ mod route;
 mod tls;
 
 pub use cluster::{
-    BalancePolicy, BreakerBounds, Cluster, Endpoint, FullEndpoint, ProxyHeader, ResponseLimits, UpstreamProtocol,
+    BalancePolicy, BreakerBounds, Cluster, Endpoint, FullEndpoint, ProxyHeader, ResponseLimits, UpstreamHttp2,
+    UpstreamHttp2Budgets, UpstreamProtocol,
 };
-pub use listener::{Forwarding, Http, HttpLimits, HttpTimeouts, Listener, RequestId, Tcp};
+pub use listener::{Forwarding, Http, Http2, Http2Budgets, HttpLimits, HttpTimeouts, Listener, Rate, RequestId, Tcp};
 pub use log::{AccessLog, FullAccessLog, LogFormat};
 pub use route::{
     Fields, HeaderEdits, HeaderMatch, QueryMatch, Redirect, Respond, Retry, RetryCallStatus, RetryCause, Route,

@@ -3,7 +3,7 @@
 use crate::config::record::{choice, record};
 use crate::config::source::Spanned;
 use crate::config::values::{
-    AlpnName, ClusterName, Duration, FilePath, HostPattern, OneOrMany, SanText, ServerName, Words,
+    AlpnName, ClusterName, Duration, FilePath, Fingerprint, HostPattern, OneOrMany, SanText, Sni, Words,
 };
 
 record! {
@@ -25,6 +25,10 @@ record! {
         session_tickets: bool = "true",
         /// How often the keys that seal tickets are replaced. A ticket can be used for once to twice as long.
         ticket_rotation: Spanned<Duration> = "12h",
+        /// Files of 80 random bytes with the keys for tickets, to share them between processes. The first seals and opens,
+        /// the others open only. Then nothing replaces them but a change of the files, and a ticket can be used for
+        /// `ticket_rotation`.
+        ticket_keys: OneOrMany<Spanned<FilePath>> = "[]",
         /// Offer key exchange that withstands quantum computers (X25519MLKEM768) before the others.
         post_quantum: bool = "false",
         /// Cipher suites by IANA's names, in order of preference, which then counts before the client's. Without it,
@@ -66,6 +70,8 @@ record! {
         crl_only_leaf: bool = "false",
         /// A certificate must have one of these names. Without any, each does.
         sans: OneOrMany<Spanned<San>> = "[]",
+        /// A certificate must also be one of these, by its SHA-256. Without any, each is.
+        pinned: OneOrMany<Fingerprint> = "[]",
     }
 }
 
@@ -89,8 +95,9 @@ record! {
     /// Endpoints speak TLS. `tls: {}` verifies them by the system's authorities.
     pub struct ClusterTls as "cluster_tls", "TLS of a cluster", "TLS of clusters";
     {
-        /// The server name to ask for and to verify. Without it, the name or address of the endpoint.
-        sni: Option<Spanned<ServerName>> = optional,
+        /// The server name to ask for and to verify. Without it, the name or address of the endpoint. With `auto`, the
+        /// host in the request's Host, as the endpoint gets it; connections are shared by requests for one host.
+        sni: Option<Spanned<Sni>> = optional,
         /// PEM: the authorities whose certificates count. Without it, the system's.
         ca: Option<Spanned<FilePath>> = optional,
         /// PEM: their revocation lists. With any, a certificate that none covers is refused.
@@ -99,6 +106,8 @@ record! {
         verify: bool = "true",
         /// An endpoint's certificate must have one of these names, in place of the one that is asked for.
         sans: OneOrMany<Spanned<San>> = "[]",
+        /// An endpoint's certificate must also be one of these, by its SHA-256. With `verify: false` that alone counts.
+        pinned: OneOrMany<Fingerprint> = "[]",
         /// Shown to endpoints that ask for a certificate.
         certificate: Option<ClientCertificate> = optional,
         /// The lowest version of TLS.

@@ -8,6 +8,7 @@ use super::{Alpn, Cluster, Loader, System, matcher, suites, version};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::model;
 use crate::config::source::Span;
+use crate::config::values::{Fingerprint, Sni};
 use crate::snapshot;
 
 /// Where systems keep the authorities that they trust: Debian, Red Hat, SUSE, Alpine.
@@ -46,7 +47,11 @@ impl Loader<'_> {
         match made {
             Ok(config) => {
                 self.check_own(tls, &config);
-                let made = Arc::new(snapshot::ClusterTls { config, named: tls.sni.is_some() });
+                let made = Arc::new(snapshot::ClusterTls {
+                    config,
+                    named: tls.sni.as_ref().is_some_and(|sni| sni.name().is_some()),
+                    by_host: tls.sni.as_ref().is_some_and(|sni| **sni == Sni::Auto),
+                });
                 Some(Cluster { made, of: (tls.clone(), alpn), read })
             }
             Err(error) => {
@@ -100,8 +105,9 @@ fn client_config(tls: &model::ClusterTls, alpn: Alpn, contents: Contents) -> Res
     };
     let settings = ClientSettings {
         crl_pem: contents.crl,
-        server_name: tls.sni.as_ref().map(|name| name.0.clone()),
+        server_name: tls.sni.as_ref().and_then(|sni| sni.name()).map(str::to_owned),
         allowed_sans: tls.sans.iter().map(|san| matcher(san)).collect(),
+        pinned: tls.pinned.iter().map(Fingerprint::bytes).collect(),
         verify: tls.verify,
         certificate: contents.certificate,
         alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),

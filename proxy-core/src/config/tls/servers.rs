@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use codecs::tls::{Certificate, ClientAuth, ConfigError, Part, Place, ServerConfig, ServerSettings, TicketKeys};
+use codecs::tls::{
+    Certificate, ClientAuth, ConfigError, Part, Place, ServerConfig, ServerSettings, TICKET_KEY_BYTES, TicketKeys,
+};
 
 use super::{Alpn, Listener, Loader, System, matcher, suites, unix_s, version};
 use crate::config::diagnostics::Diagnostic;
 use crate::config::model;
 use crate::config::source::Span;
+use crate::config::values::Fingerprint;
 use crate::snapshot;
 
 /// RFC 8446, section 4.6.1: no ticket lives longer than a week.
@@ -22,8 +25,9 @@ impl Loader<'_> {
         before: Option<&Listener>,
     ) -> Option<Listener> {
         let settings = self.server_settings(tls, alpn);
+        let given = self.ticket_keys(tls);
         let read = self.files.take();
-        let mut settings = settings?;
+        let (mut settings, given) = (settings?, given?);
         if let Some(before) = before
             && before.of == (tls.clone(), alpn)
             && before.read == read
@@ -31,7 +35,7 @@ impl Loader<'_> {
             self.check_certificates(tls, &before.made.config);
             return Some(before.clone());
         }
-        let tickets = self.tickets(tls, before)?;
+        let tickets = self.tickets(tls, &given, before)?;
         settings.tickets.clone_from(&tickets);
         match ServerConfig::new(&settings, Arc::new(System)) {
             Ok(config) => {
@@ -99,11 +103,34 @@ impl Loader<'_> {
             crl_only_leaf: auth.crl_only_leaf,
             required: auth.mode == model::ClientAuthMode::Required,
             allowed_sans: auth.sans.iter().map(|san| matcher(san)).collect(),
+            pinned: auth.pinned.iter().map(Fingerprint::bytes).collect(),
         })
     }
 
-    /// Keys of tickets: those of the listener's earlier config, so that its clients resume.
-    fn tickets(&mut self, tls: &model::ListenerTls, before: Option<&Listener>) -> Option<Option<Arc<TicketKeys>>> {
+    /// The keys for tickets that files bring.
+    fn ticket_keys(&mut self, tls: &model::ListenerTls) -> Option<Vec<[u8; TICKET_KEY_BYTES]>> {
+        let mut keys = Vec::new();
+        for path in tls.ticket_keys.iter() {
+            let Some(content) = self.read(path) else { continue };
+            match content.as_slice().try_into() {
+                Ok(key) => keys.push(key),
+                Err(_) => {
+                    let message = format!("{} has {} bytes", path.0, content.len());
+                    let error = Diagnostic::error(path.span, message).expected("a key for tickets: 80 random bytes");
+                    self.diagnostics.push(error.help("`openssl rand 80` makes one"));
+                }
+            }
+        }
+        (keys.len() == tls.ticket_keys.len()).then_some(keys)
+    }
+
+    /// Keys of tickets: those that files bring, or those of the listener's earlier config, so that its clients resume.
+    fn tickets(
+        &mut self,
+        tls: &model::ListenerTls,
+        given: &[[u8; TICKET_KEY_BYTES]],
+        before: Option<&Listener>,
+    ) -> Option<Option<Arc<TicketKeys>>> {
         if !tls.session_tickets {
             return Some(None);
         }
@@ -114,11 +141,18 @@ impl Loader<'_> {
             self.diagnostics.push(error.expected("from `1s` to `7d`"));
             return None;
         }
-        let same = before.filter(|before| before.of.0.ticket_rotation == tls.ticket_rotation);
-        if let Some(keys) = same.and_then(|before| before.tickets.clone()) {
-            return Some(Some(keys));
-        }
-        match TicketKeys::new(rotation_ms / 1000, unix_s()) {
+        let of_before = |before: &&Listener| {
+            let before = &before.of.0;
+            before.ticket_rotation == tls.ticket_rotation && before.ticket_keys.is_empty()
+        };
+        let made = match given.split_first() {
+            Some((current, others)) => TicketKeys::from_outside(current, others, rotation_ms / 1000),
+            None => match before.filter(of_before).and_then(|before| before.tickets.clone()) {
+                Some(keys) => return Some(Some(keys)),
+                None => TicketKeys::new(rotation_ms / 1000, unix_s()),
+            },
+        };
+        match made {
             Ok(keys) => Some(Some(Arc::new(keys))),
             Err(error) => {
                 let message = format!("no keys for tickets: {error}");

@@ -10,7 +10,7 @@ pub use address::{Address, EndpointAddress};
 pub use http::{FieldName, FieldValue, HostHeader, HostPattern, MatchName, Method, Path, Regex, TokenText};
 pub use quantity::{ByteCount, Duration, Int};
 pub use text::{ClusterName, Name, OneOrMany, Words};
-pub use tls::{AlpnName, FilePath, SanText, ServerName};
+pub use tls::{AlpnName, FilePath, Fingerprint, SanText, ServerName, Sni};
 
 use super::diagnostics::Diagnostic;
 use super::reader::{Reader, Value};

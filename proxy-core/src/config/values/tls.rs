@@ -60,6 +60,39 @@ impl Text for ServerName {
     }
 }
 
+/// The name that a server is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Sni {
+    /// Each request's own.
+    Auto,
+    Name(ServerName),
+}
+
+impl Sni {
+    /// The name, if it is always the same.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Sni::Auto => None,
+            Sni::Name(name) => Some(&name.0),
+        }
+    }
+}
+
+impl Text for Sni {
+    const ONE: &'static str = "a host name, an IP address or `auto`";
+    const MANY: &'static str = "host names";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if text == "auto" { Ok(Sni::Auto) } else { ServerName::parse(text).map(Sni::Name) }
+    }
+}
+
+impl serde::Serialize for Sni {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name().unwrap_or("auto"))
+    }
+}
+
 /// A subject alternative name, or how one begins or ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SanText(pub String);
@@ -80,4 +113,37 @@ impl Text for SanText {
     }
 }
 
-super::serialize_as_text!(FilePath, AlpnName, ServerName, SanText);
+/// SHA-256 of a certificate in DER, as lower-case hexadecimal; colons between the bytes are dropped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub String);
+
+impl Fingerprint {
+    pub fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(self.0.as_bytes().chunks_exact(2)) {
+            let digit = |letter: u8| (letter as char).to_digit(16).unwrap_or(0) as u8;
+            *byte = digit(digits[0]) << 4 | digit(digits[1]);
+        }
+        bytes
+    }
+}
+
+impl Text for Fingerprint {
+    const ONE: &'static str = "the SHA-256 of a certificate: 64 hexadecimal digits, perhaps with colons";
+    const MANY: &'static str = "SHA-256 of certificates";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let digits = text.replace(':', "").to_ascii_lowercase();
+        if let Some(letter) = digits.chars().find(|letter| !letter.is_ascii_hexdigit()) {
+            return Err(Refusal::because(format!("`{letter}` is no hexadecimal digit")).help(FINGERPRINT_HELP));
+        }
+        match digits.len() {
+            64 => Ok(Fingerprint(digits)),
+            count => Err(Refusal::because(format!("it has {count} digits")).help(FINGERPRINT_HELP)),
+        }
+    }
+}
+
+const FINGERPRINT_HELP: &str = "`openssl x509 -in cert.pem -noout -fingerprint -sha256` writes it";
+
+super::serialize_as_text!(FilePath, AlpnName, ServerName, SanText, Fingerprint);

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 
 use codecs::http::ErrorKind;
 use codecs::http::h2::{self, Connection, FieldRef, Limits, Message, OpenError, RequestLine, Role, StreamRef};
-use runtime::Core;
+use runtime::{Core, Slice};
 
 use stream::Shared;
 pub(crate) use stream::{Failure, Inbound, Stream};
@@ -29,6 +29,9 @@ use crate::transport::Transport;
 const QUEUED_BYTES_MAX: usize = 128 * 1024;
 /// Payload up to this size is copied behind its frame's header.
 const COPIED_BYTES_MAX: usize = 2 * 1024;
+/// Payload up to this size is copied when it waits for its stream's turn behind what came earlier: otherwise a few bytes of
+/// a stream that nobody takes would hold a whole receive buffer, in which the rest was for others.
+const WAITING_COPIED_BYTES_MAX: usize = 8 * 1024;
 /// Streams that are begun on a connection before an endpoint has ever said how many it takes (RFC 9113 6.5.2 advises no
 /// fewer than 100).
 const STREAMS_UNKNOWN_MAX: u32 = 100;
@@ -59,6 +62,7 @@ pub(crate) struct Mux {
     requests: Cell<u64>,
     /// Something was sent on behalf of a stream since the connection's task last looked.
     touched: Cell<bool>,
+    began_ms: u64,
 }
 
 struct State {
@@ -74,10 +78,21 @@ struct State {
     blocked: VecDeque<Rc<Shared>>,
     /// The beginning of a frame whose rest hasn't arrived.
     partial: Vec<u8>,
+    /// What the peer has begun and not ended: a head, or a frame that isn't DATA.
+    unfinished: Option<Unfinished>,
+    /// Slices that were received.
+    reads: u64,
     /// No stream goes on from here.
     over: bool,
     ticked_ms: u64,
     counts: Counts,
+}
+
+#[derive(Clone, Copy)]
+struct Unfinished {
+    since_ms: u64,
+    /// The stream whose header block it is; 0 while it is a frame of which nothing is known.
+    stream: u32,
 }
 
 /// What the connection's owner counts; taken by [`Mux::take_counts`].
@@ -112,6 +127,8 @@ impl Mux {
                 idle: Vec::new(),
                 blocked: VecDeque::new(),
                 partial: Vec::new(),
+                unfinished: None,
+                reads: 0,
                 over: false,
                 ticked_ms: core.now_ms(),
                 counts: Counts::default(),
@@ -121,6 +138,7 @@ impl Mux {
             live: Cell::new(0),
             requests: Cell::new(0),
             touched: Cell::new(false),
+            began_ms: core.now_ms(),
         };
         mux.flush(&mut mux.state.borrow_mut());
         Rc::new(mux)
@@ -269,6 +287,14 @@ impl Mux {
         }
     }
 
+    /// A piece that has to wait, in memory of its own if it is small.
+    fn set_apart(&self, piece: Slice) -> Slice {
+        match piece.len() <= WAITING_COPIED_BYTES_MAX {
+            true => self.core.own(Box::from(&piece[..])),
+            false => piece,
+        }
+    }
+
     /// The first step of a graceful end: clients begin no more requests when they have read it.
     fn go_away_notice(&self) {
         let mut state = self.state.borrow_mut();
@@ -281,6 +307,36 @@ impl Mux {
         let mut state = self.state.borrow_mut();
         let State { connection, out, .. } = &mut *state;
         connection.ping(*b"corelane", out);
+        self.flush(&mut state);
+    }
+
+    /// When the peer is too late with what it has begun, if it may take `timeout_ms` (0: for ever, and MAX is the answer):
+    /// the preface and its first SETTINGS, a head, a frame.
+    fn head_due_ms(&self, timeout_ms: u64) -> u64 {
+        let state = self.state.borrow();
+        let since_ms = match state.unfinished {
+            _ if timeout_ms == 0 => return u64::MAX,
+            _ if !state.connection.is_established() => self.began_ms,
+            Some(unfinished) => unfinished.since_ms,
+            None => return u64::MAX,
+        };
+        since_ms + timeout_ms
+    }
+
+    /// When the peer is too late to acknowledge our SETTINGS (RFC 9113 6.5.3), if it may take `timeout_ms`; MAX if it has,
+    /// or may take for ever (0).
+    fn settings_due_ms(&self, timeout_ms: u64) -> u64 {
+        match timeout_ms > 0 && !self.state.borrow().connection.is_acknowledged() {
+            true => self.began_ms + timeout_ms,
+            false => u64::MAX,
+        }
+    }
+
+    /// Tells the peer that its connection ends, and why.
+    fn give_up(&self, kind: h2::ErrorKind) {
+        let mut state = self.state.borrow_mut();
+        let State { connection, out, .. } = &mut *state;
+        connection.give_up(kind, out);
         self.flush(&mut state);
     }
 

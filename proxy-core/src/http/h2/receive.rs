@@ -7,7 +7,7 @@ use codecs::http::ErrorKind;
 use codecs::http::h2::{self, Event, FRAME_HEADER_BYTES, PREFACE, Role, StreamRef};
 use runtime::{Received, Slice};
 
-use super::{Failure, Inbound, Mux, Opened, State};
+use super::{Failure, Inbound, Mux, Opened, State, Unfinished};
 
 impl Mux {
     /// Reads what has arrived; false when the transport has nothing more for now. New requests are put into `opened`.
@@ -22,6 +22,7 @@ impl Mux {
         };
         let mut state = self.state.borrow_mut();
         state.counts.received_bytes += slice.len() as u64;
+        state.reads += 1;
         let secs = self.core.now_ms().saturating_sub(state.ticked_ms) / 1_000;
         if secs > 0 {
             state.ticked_ms += secs * 1_000;
@@ -37,6 +38,7 @@ impl Mux {
             if state.partial.is_empty() {
                 let consumed = self.read(state, &slice, Some(&slice), opened)?;
                 state.partial.extend_from_slice(&slice[consumed..]);
+                self.note_unfinished(state, |before, stream| stream != 0 && before == stream);
                 return Ok(());
             }
             // A frame that was cut: completed on the side, and not a byte more, so that what follows isn't copied.
@@ -47,8 +49,21 @@ impl Mux {
             let consumed = self.read(state, &partial, None, opened)?;
             partial.drain(..consumed);
             state.partial = partial;
+            // That frame was the block's, or isn't there yet.
+            self.note_unfinished(state, |_, stream| stream != 0 || consumed == 0);
         }
         Ok(())
+    }
+
+    /// Notes since when the peer owes the rest of a head or of a frame. `same` says of the block that was unfinished before
+    /// and of the one that is now (their streams, or 0) whether the peer is still about the same.
+    fn note_unfinished(&self, state: &mut State, same: impl FnOnce(u32, u32) -> bool) {
+        let stream = state.connection.unfinished_block().unwrap_or(0);
+        state.unfinished = match state.unfinished {
+            _ if stream == 0 && state.partial.is_empty() => None,
+            Some(before) if same(before.stream, stream) => Some(Unfinished { stream, ..before }),
+            _ => Some(Unfinished { since_ms: self.core.now_ms(), stream }),
+        };
     }
 
     /// Passes bytes through the codec and its events to the streams. `whole` is the slice that `bytes` are, if they are
@@ -94,7 +109,9 @@ impl Mux {
                         continue;
                     };
                     if !range.is_empty() {
+                        let waits = shared.waits_since_before(state.reads);
                         shared.put(Inbound::Data(match whole {
+                            Some(slice) if waits => self.set_apart(slice.slice(range)),
                             Some(slice) => slice.slice(range),
                             None => self.core.own(Box::from(&bytes[range])),
                         }));

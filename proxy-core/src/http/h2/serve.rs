@@ -4,14 +4,14 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use codecs::http::h2::{ErrorCode, Limits, Role};
+use codecs::http::h2::{ErrorCode, ErrorKind, Role};
 
 use super::keepalive::{Silence, Watch};
 use super::{Carrier, Failure, Mux, Opened};
 use crate::core::DRAIN_IDLE_MS;
 use crate::http::exchange;
 use crate::listener::Downstream;
-use crate::snapshot::{Http, Serve};
+use crate::snapshot::Serve;
 use crate::stats::{HttpStat, Lane};
 use crate::transport::Transport;
 
@@ -34,6 +34,8 @@ enum End {
     Gone,
     /// The client broke the protocol or a budget; GOAWAY is queued.
     Broken(codecs::http::h2::Error),
+    /// The client took too long over something.
+    Late(ErrorKind),
     Idle,
     /// The client didn't answer a PING.
     Silent,
@@ -64,8 +66,7 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
     downstream.count_http2_begin(&stats);
     let downstream: Rc<Downstream> = Rc::from(downstream);
     let core = &downstream.world.core;
-    let limits = limits(http);
-    let mux = Mux::new(core, Box::new(downstream.clone()), Role::Server, &limits);
+    let mux = Mux::new(core, Box::new(downstream.clone()), Role::Server, &http.http2.limits);
     drop(config);
     let mut connection = Connection {
         downstream: downstream.clone(),
@@ -86,21 +87,6 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
     // What the client still sends must not turn into a reset that overtakes the last words.
     if !is_gone && let Ok(downstream) = Rc::try_unwrap(downstream) {
         downstream.socket.close_lingering();
-    }
-}
-
-/// What the listener grants its clients.
-fn limits(http: &Http) -> Limits {
-    let settings = &http.http2;
-    Limits {
-        concurrent_streams_max: settings.concurrent_streams_max,
-        stream_window_bytes: settings.stream_window_bytes,
-        connection_window_bytes: settings.connection_window_bytes,
-        header_list_bytes_max: http.limits.head_bytes_max,
-        fields_max: http.limits.fields_max,
-        path_bytes_max: http.limits.request_line_bytes_max,
-        connect_protocol: !http.upgrades.is_empty(),
-        ..Limits::default()
     }
 }
 
@@ -187,6 +173,15 @@ impl Connection {
                 return Some(End::Silent);
             }
         };
+        let head_due_ms = self.mux.head_due_ms(http.header_timeout_ms);
+        if now_ms >= head_due_ms {
+            return Some(End::Late(ErrorKind::HeadTimeout));
+        }
+        let settings_due_ms = self.mux.settings_due_ms(http.http2.settings_timeout_ms);
+        if now_ms >= settings_due_ms {
+            return Some(End::Late(ErrorKind::SettingsTimeout));
+        }
+        next_ms = next_ms.min(head_due_ms).min(settings_due_ms);
         match self.final_at_ms {
             Some(at_ms) if now_ms >= at_ms => {
                 if !std::mem::replace(&mut self.final_sent, true) {
@@ -225,6 +220,10 @@ impl Connection {
                 self.stats.inc(HttpStat::DownstreamCxProtocolError);
                 self.stats.inc(HttpStat::of_http2_error(error.kind));
                 tracing::debug!(peer = %self.downstream.remote, error = error.kind.as_str(), "HTTP/2 connection ended");
+            }
+            End::Late(kind) => {
+                self.mux.give_up(*kind);
+                self.stats.inc(HttpStat::of_http2_error(*kind));
             }
             End::Gone | End::Silent | End::Served | End::CutOff => {}
         }

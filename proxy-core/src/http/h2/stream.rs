@@ -10,6 +10,7 @@ use codecs::http::h2::{ErrorCode, FieldRef, Message, SendError, StreamRef, field
 use runtime::Slice;
 
 use super::{IDLE_MAX, Mux, Pumped, SPARE_MAX, State};
+use crate::tls::TlsFacts;
 
 /// Frames that a stream sends before it is another's turn.
 const FRAMES_AT_ONCE: usize = 8;
@@ -58,6 +59,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Inbox {
     items: VecDeque<Inbound>,
+    /// By its number, the read that brought the first of them.
+    since_read: u64,
     ended: bool,
     failed: Option<Failure>,
 }
@@ -112,6 +115,15 @@ impl Shared {
 
     pub(super) fn put(&self, item: Inbound) {
         self.inbox.borrow_mut().items.push_back(item);
+    }
+
+    /// Whether something has been there since before this read; if nothing is there, it will have been since it.
+    pub(super) fn waits_since_before(&self, read: u64) -> bool {
+        let mut inbox = self.inbox.borrow_mut();
+        if inbox.items.is_empty() {
+            inbox.since_read = read;
+        }
+        inbox.since_read != read
     }
 
     pub(super) fn end(&self) {
@@ -238,6 +250,11 @@ impl Stream {
         }
     }
 
+    /// What the handshake of its connection led to.
+    pub(crate) fn tls(&self) -> Option<Rc<TlsFacts>> {
+        self.mux.transport().tls().cloned()
+    }
+
     /// How the stream failed, if it did.
     pub(crate) fn failure(&self) -> Option<Failure> {
         let inbox = self.shared.inbox.borrow();
@@ -294,6 +311,7 @@ impl Stream {
             return;
         }
         outbox.queued_bytes += slice.len();
+        let slice = if outbox.in_line { self.mux.set_apart(slice) } else { slice };
         outbox.queued.push_back(slice);
     }
 

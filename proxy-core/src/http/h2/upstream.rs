@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use codecs::http::h2::{ErrorCode, Limits, Role};
+use codecs::http::h2::{ErrorCode, ErrorKind, Role};
 
 use super::keepalive::{Silence, Watch};
 use super::{Carrier, Failure, Mux, STREAMS_UNKNOWN_MAX};
@@ -18,8 +18,6 @@ use crate::transport::Transport;
 const SLICES_AT_ONCE: usize = 16;
 /// How long a connection that nobody has used yet is kept when none are to be kept.
 const UNUSED_MS: u64 = 100;
-/// As large as a window can be.
-const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// The HTTP/2 connections of one core to one endpoint.
 pub(crate) struct Pool {
@@ -156,7 +154,7 @@ async fn wait_for_room(cluster: &Rc<Cluster>, pool: &Pool) -> Result<bool, Fault
 async fn establish(cluster: Rc<Cluster>, connecting: Connecting) {
     let endpoint = connecting.0.clone();
     let pool = &endpoint.http2;
-    match cluster.connect(&endpoint, false).await {
+    match cluster.connect(&endpoint, false, b"").await {
         Ok(connection) if connection.socket.is_http2(cluster.settings().protocol) => drop(start(&cluster, connection)),
         Ok(connection) => {
             pool.http1.set(true);
@@ -171,7 +169,7 @@ async fn lease_http1(cluster: &Rc<Cluster>, endpoint: &Rc<Endpoint>) -> Result<L
     if let Some(connection) = cluster.kept(endpoint) {
         return Ok(Leased::Http1(connection));
     }
-    let connection = cluster.connect(endpoint, true).await?;
+    let connection = cluster.connect(endpoint, true, b"").await?;
     if connection.reused || !connection.socket.is_http2(cluster.settings().protocol) {
         return Ok(Leased::Http1(connection));
     }
@@ -212,20 +210,13 @@ impl Carrier for Connection {
 fn start(cluster: &Rc<Cluster>, connection: Connection) -> Rc<Mux> {
     let (core, endpoint) = (cluster.core.clone(), connection.endpoint.clone());
     let config = cluster.config();
-    let limits = Limits {
-        header_list_bytes_max: config.limits.head_bytes_max,
-        fields_max: config.limits.fields_max,
-        stream_window_bytes: 256 * 1024,
-        // Streams bound what is held; a bound for all of them would let those that nobody reads stop the others.
-        connection_window_bytes: CONNECTION_WINDOW_BYTES,
-        ..Limits::default()
-    };
     cluster.stats.inc(ClusterStat::UpstreamCxHttp2Total);
-    let mux = Mux::new(&core, Box::new(connection), Role::Client, &limits);
+    let mux = Mux::new(&core, Box::new(connection), Role::Client, &config.http2_limits);
     endpoint.http2.connections.borrow_mut().push(mux.clone());
     let (cluster, idle_since_ms) = (cluster.clone(), core.now_ms());
     let silence = Watch::new(idle_since_ms);
-    let driven = Driven { cluster, endpoint, mux: mux.clone(), idle_since_ms, silence, failure: Failure::Gone };
+    let driven =
+        Driven { cluster, endpoint, mux: mux.clone(), idle_since_ms, silence, next_ms: 0, failure: Failure::Gone };
     core.spawn(drive(driven));
     mux
 }
@@ -236,6 +227,8 @@ struct Driven {
     mux: Rc<Mux>,
     idle_since_ms: u64,
     silence: Watch,
+    /// When to look at the clock again.
+    next_ms: u64,
     /// What those hear whose streams end with the connection.
     failure: Failure,
 }
@@ -286,13 +279,24 @@ impl Driven {
             self.endpoint.http2.changed();
         }
         self.mux.serve_blocked();
-        if self.is_over(timer) {
+        self.next_ms = u64::MAX;
+        if self.is_over() {
             self.mux.go_away(ErrorCode::NoError);
             return Poll::Ready(());
         }
-        if self.is_silent(timer) {
+        if self.is_silent() {
             self.cluster.stats.inc(ClusterStat::Http2KeepaliveTimeout);
             return Poll::Ready(());
+        }
+        let timeout_ms = self.cluster.settings().http2_settings_timeout_ms;
+        if self.is_past(self.mux.settings_due_ms(timeout_ms)) {
+            self.mux.give_up(ErrorKind::SettingsTimeout);
+            self.cluster.stats.inc(ClusterStat::Http2SettingsTimeout);
+            return Poll::Ready(());
+        }
+        match self.next_ms {
+            u64::MAX => timer.clear(),
+            next_ms => timer.set(next_ms),
         }
         if !read_all {
             context.waker().wake_by_ref();
@@ -301,29 +305,30 @@ impl Driven {
         Poll::Pending
     }
 
+    /// Whether a time has come; if not, it is one to look at the clock again.
+    fn is_past(&mut self, at_ms: u64) -> bool {
+        self.next_ms = self.next_ms.min(at_ms);
+        self.cluster.core.now_ms() >= at_ms
+    }
+
     /// A PING wasn't answered. Only asked while requests are under way: nobody waits for an idle connection.
-    fn is_silent(&mut self, timer: &runtime::Timer) -> bool {
+    fn is_silent(&mut self) -> bool {
         let now_ms = self.cluster.core.now_ms();
         if self.mux.live() == 0 {
             self.silence.heard(now_ms);
             return false;
         }
-        match self.silence.check(&self.mux, &self.cluster.settings().keepalive, now_ms) {
+        let silence = self.silence.check(&self.mux, &self.cluster.settings().keepalive, now_ms);
+        match silence {
             Silence::TooLong => true,
-            Silence::Until(u64::MAX) => false,
-            Silence::Until(next_ms) => {
-                timer.set(next_ms);
-                false
-            }
+            Silence::Until(next_ms) => self.is_past(next_ms),
         }
     }
 
     /// Idle for too long, or leaving with nothing under way.
-    fn is_over(&mut self, timer: &runtime::Timer) -> bool {
-        let now_ms = self.cluster.core.now_ms();
+    fn is_over(&mut self) -> bool {
         if self.mux.live() > 0 {
-            self.idle_since_ms = now_ms;
-            timer.clear();
+            self.idle_since_ms = self.cluster.core.now_ms();
             return false;
         }
         if self.mux.is_leaving() {
@@ -331,27 +336,22 @@ impl Driven {
         }
         if self.cluster.draining() || self.endpoint.is_retired() {
             // Whoever a fresh one was made for gets to use it.
-            let until_ms = self.idle_since_ms + if self.mux.requests.get() == 0 { UNUSED_MS } else { 0 };
-            timer.set(until_ms);
-            return now_ms >= until_ms;
+            return self.is_past(self.idle_since_ms + if self.mux.requests.get() == 0 { UNUSED_MS } else { 0 });
         }
         let config = self.cluster.settings();
-        if self.mux.is_used_up(config.requests_per_connection_max) {
+        let (timeout_ms, used_up) = (config.idle_timeout_ms, self.mux.is_used_up(config.requests_per_connection_max));
+        drop(config);
+        if used_up {
             self.cluster.stats.inc(ClusterStat::UpstreamCxMaxRequests);
             return true;
         }
         if !self.endpoint.http2.holds(&self.mux) {
             return true;
         }
-        let timeout_ms = config.idle_timeout_ms;
-        if timeout_ms == 0 {
+        if timeout_ms == 0 || !self.is_past(self.idle_since_ms + timeout_ms) {
             return false;
         }
-        if now_ms >= self.idle_since_ms + timeout_ms {
-            self.cluster.stats.inc(ClusterStat::UpstreamCxIdleTimeout);
-            return true;
-        }
-        timer.set(self.idle_since_ms + timeout_ms);
-        false
+        self.cluster.stats.inc(ClusterStat::UpstreamCxIdleTimeout);
+        true
     }
 }

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use operator::operators;
-pub(super) use operator::{Address, Header, Number, Operator, Part, PathOf, PeerText, Side, StatusForm, Text, Unit};
+pub(super) use operator::{
+    Address, End, Header, Number, Operator, Part, PathOf, PeerText, Side, StatusForm, Text, Unit, Validity,
+};
 pub use parse::{FormatError, check};
 pub(super) use time::digits;
 

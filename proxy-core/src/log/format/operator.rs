@@ -12,7 +12,9 @@ pub(in crate::log) enum Operator {
     Between(Point, Point, Unit),
     Number(Number),
     Text(Text),
-    Peer(PeerText),
+    Peer(End, PeerText),
+    /// When the certificate begins or ends to be valid.
+    PeerTime(End, Validity, TimeFormat),
     Address(Address, Part),
     Header(Header),
     Path(PathOf),
@@ -99,10 +101,25 @@ pub(in crate::log) enum Text {
     TlsVersion,
     TlsCipher,
     TlsGroup,
+    UpstreamTlsVersion,
+    UpstreamTlsCipher,
     RequestedServerName,
 }
 
-/// What a client's certificate says.
+/// Whose certificate it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::log) enum End {
+    Client,
+    Endpoint,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::log) enum Validity {
+    Start,
+    End,
+}
+
+/// What a peer's certificate says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::log) enum PeerText {
     Subject,
@@ -245,17 +262,30 @@ const OPERATORS: &[(&str, Reader)] = &[
     ("DOWNSTREAM_TLS_CIPHER", Plain(|| Operator::Text(Text::TlsCipher))),
     ("DOWNSTREAM_TLS_GROUP", Plain(|| Operator::Text(Text::TlsGroup))),
     ("DOWNSTREAM_TLS_SESSION_ID", Plain(|| Operator::Absent)),
-    ("DOWNSTREAM_PEER_SUBJECT", Plain(|| Operator::Peer(PeerText::Subject))),
-    ("DOWNSTREAM_PEER_ISSUER", Plain(|| Operator::Peer(PeerText::Issuer))),
-    ("DOWNSTREAM_PEER_SERIAL", Plain(|| Operator::Peer(PeerText::Serial))),
-    ("DOWNSTREAM_PEER_FINGERPRINT_256", Plain(|| Operator::Peer(PeerText::Fingerprint))),
-    ("DOWNSTREAM_PEER_URI_SAN", Plain(|| Operator::Peer(PeerText::Uri))),
-    ("DOWNSTREAM_PEER_DNS_SAN", Plain(|| Operator::Peer(PeerText::Dns))),
-    ("DOWNSTREAM_PEER_EMAIL_SAN", Plain(|| Operator::Peer(PeerText::Email))),
-    ("DOWNSTREAM_PEER_IP_SAN", Plain(|| Operator::Peer(PeerText::Ip))),
+    ("DOWNSTREAM_PEER_SUBJECT", Plain(|| Operator::Peer(End::Client, PeerText::Subject))),
+    ("DOWNSTREAM_PEER_ISSUER", Plain(|| Operator::Peer(End::Client, PeerText::Issuer))),
+    ("DOWNSTREAM_PEER_SERIAL", Plain(|| Operator::Peer(End::Client, PeerText::Serial))),
+    ("DOWNSTREAM_PEER_FINGERPRINT_256", Plain(|| Operator::Peer(End::Client, PeerText::Fingerprint))),
+    ("DOWNSTREAM_PEER_URI_SAN", Plain(|| Operator::Peer(End::Client, PeerText::Uri))),
+    ("DOWNSTREAM_PEER_DNS_SAN", Plain(|| Operator::Peer(End::Client, PeerText::Dns))),
+    ("DOWNSTREAM_PEER_EMAIL_SAN", Plain(|| Operator::Peer(End::Client, PeerText::Email))),
+    ("DOWNSTREAM_PEER_IP_SAN", Plain(|| Operator::Peer(End::Client, PeerText::Ip))),
+    ("DOWNSTREAM_PEER_CERT_V_START", With(|format| validity(End::Client, Validity::Start, format))),
+    ("DOWNSTREAM_PEER_CERT_V_END", With(|format| validity(End::Client, Validity::End, format))),
     ("DOWNSTREAM_LOCAL_URI_SAN", Plain(|| Operator::Absent)),
-    ("UPSTREAM_TLS_VERSION", Plain(|| Operator::Absent)),
-    ("UPSTREAM_TLS_CIPHER", Plain(|| Operator::Absent)),
+    ("UPSTREAM_TLS_VERSION", Plain(|| Operator::Text(Text::UpstreamTlsVersion))),
+    ("UPSTREAM_TLS_CIPHER", Plain(|| Operator::Text(Text::UpstreamTlsCipher))),
+    ("UPSTREAM_TLS_SESSION_ID", Plain(|| Operator::Absent)),
+    ("UPSTREAM_PEER_SUBJECT", Plain(|| Operator::Peer(End::Endpoint, PeerText::Subject))),
+    ("UPSTREAM_PEER_ISSUER", Plain(|| Operator::Peer(End::Endpoint, PeerText::Issuer))),
+    ("UPSTREAM_PEER_SERIAL", Plain(|| Operator::Peer(End::Endpoint, PeerText::Serial))),
+    ("UPSTREAM_PEER_FINGERPRINT_256", Plain(|| Operator::Peer(End::Endpoint, PeerText::Fingerprint))),
+    ("UPSTREAM_PEER_URI_SAN", Plain(|| Operator::Peer(End::Endpoint, PeerText::Uri))),
+    ("UPSTREAM_PEER_DNS_SAN", Plain(|| Operator::Peer(End::Endpoint, PeerText::Dns))),
+    ("UPSTREAM_PEER_EMAIL_SAN", Plain(|| Operator::Peer(End::Endpoint, PeerText::Email))),
+    ("UPSTREAM_PEER_IP_SAN", Plain(|| Operator::Peer(End::Endpoint, PeerText::Ip))),
+    ("UPSTREAM_PEER_CERT_V_START", With(|format| validity(End::Endpoint, Validity::Start, format))),
+    ("UPSTREAM_PEER_CERT_V_END", With(|format| validity(End::Endpoint, Validity::End, format))),
     ("VIRTUAL_CLUSTER_NAME", Plain(|| Operator::Absent)),
     ("FILTER_CHAIN_NAME", Plain(|| Operator::Absent)),
     ("GRPC_STATUS", With(grpc_status)),
@@ -279,6 +309,10 @@ pub(super) fn operator(name: &str, arguments: Option<&str>) -> Result<Operator, 
         }
         None => Err(Mistake { message: format!("%{name}% is no operator"), nearest: nearest(name) }),
     }
+}
+
+fn validity(end: End, bound: Validity, format: Option<&str>) -> Result<Operator, Mistake> {
+    Ok(Operator::PeerTime(end, bound, TimeFormat::parse(format)?))
 }
 
 fn grpc_status(form: Option<&str>) -> Result<Operator, Mistake> {

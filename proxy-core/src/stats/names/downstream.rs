@@ -26,8 +26,22 @@ stats! {
         SslFailVerifyNoCert Counter "ssl.fail_verify_no_cert" "Handshakes that failed because a certificate was demanded and none was shown.";
         SslFailVerifyError Counter "ssl.fail_verify_error" "Handshakes that failed because the peer's certificate could not be verified.";
         SslFailVerifySan Counter "ssl.fail_verify_san" "Handshakes that failed because none of the certificate's names was allowed.";
+        SslFailVerifyCertHash Counter "ssl.fail_verify_cert_hash" "Handshakes that failed because the certificate is none of those that are pinned.";
         SslVersionsTLSv12 Counter "ssl.versions.TLSv1.2" "Connections with TLS 1.2.";
         SslVersionsTLSv13 Counter "ssl.versions.TLSv1.3" "Connections with TLS 1.3.";
+        SslCiphersTLSAES128GCMSHA256 Counter "ssl.ciphers.TLS_AES_128_GCM_SHA256" "Connections with this cipher suite.";
+        SslCiphersTLSAES256GCMSHA384 Counter "ssl.ciphers.TLS_AES_256_GCM_SHA384" "Connections with this cipher suite.";
+        SslCiphersTLSCHACHA20POLY1305SHA256 Counter "ssl.ciphers.TLS_CHACHA20_POLY1305_SHA256" "Connections with this cipher suite.";
+        SslCiphersECDHEECDSAAES128GCMSHA256 Counter "ssl.ciphers.ECDHE-ECDSA-AES128-GCM-SHA256" "Connections with this cipher suite.";
+        SslCiphersECDHEECDSAAES256GCMSHA384 Counter "ssl.ciphers.ECDHE-ECDSA-AES256-GCM-SHA384" "Connections with this cipher suite.";
+        SslCiphersECDHEECDSACHACHA20POLY1305 Counter "ssl.ciphers.ECDHE-ECDSA-CHACHA20-POLY1305" "Connections with this cipher suite.";
+        SslCiphersECDHERSAAES128GCMSHA256 Counter "ssl.ciphers.ECDHE-RSA-AES128-GCM-SHA256" "Connections with this cipher suite.";
+        SslCiphersECDHERSAAES256GCMSHA384 Counter "ssl.ciphers.ECDHE-RSA-AES256-GCM-SHA384" "Connections with this cipher suite.";
+        SslCiphersECDHERSACHACHA20POLY1305 Counter "ssl.ciphers.ECDHE-RSA-CHACHA20-POLY1305" "Connections with this cipher suite.";
+        SslCurvesX25519 Counter "ssl.curves.X25519" "Connections with this key exchange.";
+        SslCurvesP256 Counter "ssl.curves.P-256" "Connections with this key exchange.";
+        SslCurvesP384 Counter "ssl.curves.P-384" "Connections with this key exchange.";
+        SslCurvesX25519MLKEM768 Counter "ssl.curves.X25519MLKEM768" "Connections with this key exchange.";
         SslHandshakeTimeout Counter "ssl.handshake_timeout" "Handshakes given up because they took too long (own).";
         SslErrorNotTls Counter "ssl.error.not_tls" "Handshakes that began with something else than TLS (own).";
         SslErrorUnknownCa Counter "ssl.error.unknown_ca" "Certificates of an authority that isn't trusted (own).";
@@ -119,6 +133,7 @@ stats! {
         Http2TxReset Counter "http2.tx_reset" "HTTP/2 streams reset by us.";
         Http2RxMessagingError Counter "http2.rx_messaging_error" "HTTP/2 streams reset because the client's message was malformed.";
         Http2KeepaliveTimeout Counter "http2.keepalive_timeout" "HTTP/2 connections closed because the client did not answer a PING.";
+        Http2SettingsTimeout Counter "http2.settings_timeout" "HTTP/2 connections closed because the client did not acknowledge our SETTINGS (own).";
         Http2ProtocolError Counter "http2.protocol_error" "HTTP/2 connections ended because the client broke the protocol (own).";
         Http2HeaderOverflow Counter "http2.header_overflow" "HTTP/2 connections ended because a header block was too large.";
         Http2ContinuationFlood Counter "http2.continuation_flood" "HTTP/2 connections ended for header blocks in too many frames (own).";
@@ -127,6 +142,7 @@ stats! {
         Http2SettingsFlood Counter "http2.settings_flood" "HTTP/2 connections ended for too many SETTINGS (own).";
         Http2PingFlood Counter "http2.ping_flood" "HTTP/2 connections ended for too many PINGs (own).";
         Http2InboundEmptyFramesFlood Counter "http2.inbound_empty_frames_flood" "HTTP/2 connections ended for too many empty DATA frames.";
+        Http2InboundSmallFramesFlood Counter "http2.inbound_small_frames_flood" "HTTP/2 connections ended for too many DATA frames of a few bytes (own).";
         Http2InboundPriorityFramesFlood Counter "http2.inbound_priority_frames_flood" "HTTP/2 connections ended for too many PRIORITY frames.";
         Http2InboundWindowUpdateFramesFlood Counter "http2.inbound_window_update_frames_flood" "HTTP/2 connections ended for too many WINDOW_UPDATE frames.";
         Http2IgnoredFrameFlood Counter "http2.ignored_frame_flood" "HTTP/2 connections ended for too many frames without effect (own).";
@@ -171,6 +187,9 @@ impl HttpStat {
             ErrorKind::SettingsFlood => HttpStat::Http2SettingsFlood,
             ErrorKind::PingFlood => HttpStat::Http2PingFlood,
             ErrorKind::EmptyDataFlood => HttpStat::Http2InboundEmptyFramesFlood,
+            ErrorKind::SmallDataFlood => HttpStat::Http2InboundSmallFramesFlood,
+            ErrorKind::HeadTimeout => HttpStat::DownstreamRqHeaderTimeout,
+            ErrorKind::SettingsTimeout => HttpStat::Http2SettingsTimeout,
             ErrorKind::PriorityFlood => HttpStat::Http2InboundPriorityFramesFlood,
             ErrorKind::WindowUpdateFlood => HttpStat::Http2InboundWindowUpdateFramesFlood,
             ErrorKind::IgnoredFrameFlood => HttpStat::Http2IgnoredFrameFlood,

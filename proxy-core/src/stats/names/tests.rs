@@ -4,7 +4,7 @@ use super::*;
 
 /// `upstream_cx_total` → `UpstreamCxTotal`; `circuit_breakers.default.cx_open` → `CircuitBreakersDefaultCxOpen`.
 fn camel(name: &str) -> String {
-    name.split(['.', '_'])
+    name.split(['.', '_', '-'])
         .map(|part| {
             let mut letters = part.chars();
             letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
@@ -48,7 +48,11 @@ fn help_is_one_sentence_and_names_are_plain() {
     for scope in Scope::ALL {
         for row in scope.rows() {
             assert!(row.help.ends_with('.') && !row.help.contains('\n'), "{}", row.name);
-            assert!(row.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')), "{}", row.name);
+            assert!(
+                row.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')),
+                "{}",
+                row.name
+            );
         }
     }
 }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::task::Poll;
 
 use codecs::tls::{ClientConfig, Phase, ServerConfig, Session, TlsError};
@@ -45,7 +46,7 @@ impl TlsTransport {
         failures: Failures,
     ) -> Result<Box<TlsTransport>, Refused> {
         let session = Session::server(config).map_err(Refused::Tls)?;
-        shake(core, socket, session, deadline_ms, cut_off, failures).await
+        shake(core, socket, session, deadline_ms, cut_off, failures, true).await
     }
 
     /// The end that begins; `name` is the server's, if the config doesn't say it.
@@ -60,7 +61,7 @@ impl TlsTransport {
         let mut hello = Vec::new();
         let session = Session::client(config, name, &mut hello).map_err(Refused::Tls)?;
         socket.send(&hello);
-        shake(core, socket, session, deadline_ms, || false, failures).await
+        shake(core, socket, session, deadline_ms, || false, failures, false).await
     }
 }
 
@@ -71,6 +72,7 @@ async fn shake(
     deadline_ms: u64,
     cut_off: impl Fn() -> bool,
     failures: Failures,
+    keeps_chain: bool,
 ) -> Result<Box<TlsTransport>, Refused> {
     let timer = core.timer();
     if deadline_ms < u64::MAX {
@@ -107,7 +109,7 @@ async fn shake(
             Ok(received) => drop(input.drain(..received.consumed)),
         }
     };
-    let facts = TlsFacts::of(&mut session, core.now_us() - began_us);
+    let facts = TlsFacts::of(&mut session, core.now_us() - began_us, keeps_chain);
     // Data that came with the end of the handshake, and the beginning of more.
     let plain = spans.iter().map(|span| core.own(input[span.clone()].into())).collect();
     let partial = input[received.consumed..].to_vec();
@@ -117,7 +119,7 @@ async fn shake(
         core: core.clone(),
         state: RefCell::new(state),
         watcher: Cell::new(None),
-        facts: Box::new(facts),
+        facts: Rc::new(facts),
         failures,
         socket,
     }))

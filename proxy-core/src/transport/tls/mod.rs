@@ -41,7 +41,7 @@ pub(crate) struct TlsTransport {
     state: RefCell<State>,
     /// Who looks after the connection while it is idle.
     watcher: Cell<Option<Watcher>>,
-    facts: Box<TlsFacts>,
+    facts: Rc<TlsFacts>,
     failures: Failures,
     socket: Socket,
 }
@@ -96,7 +96,7 @@ fn with_scratch<T>(run: impl FnOnce(&mut Scratch) -> T) -> T {
 }
 
 impl TlsTransport {
-    pub(super) fn facts(&self) -> &TlsFacts {
+    pub(super) fn facts(&self) -> &Rc<TlsFacts> {
         &self.facts
     }
 

@@ -12,6 +12,7 @@ on_both_drivers!(
     calls_of_every_kind_pass_with_their_trailers,
     messages_as_large_as_may_be_pass_both_ways,
     faults_are_trailers_only_responses,
+    a_head_over_the_limit_is_a_result_of_a_call,
     answers_of_routes_are_results_of_calls,
     a_fault_over_http1_is_a_result_too,
     other_requests_get_their_faults_as_before,
@@ -74,6 +75,23 @@ fn faults_are_trailers_only_responses(driver: Driver) {
     let refused = call(dead.web, "/t/Unary", &[], &[b"x"], false);
     assert_eq!((refused.status, refused.grpc_status()), (200, Some("14")));
     assert!(refused.message().contains("remote connection failure"), "{}", refused.message());
+}
+
+/// Wherever in it the content type stands.
+fn a_head_over_the_limit_is_a_result_of_a_call(driver: Driver) {
+    let server = Server::start();
+    let proxy = in_front_of(driver, &server, "limits: { head_bytes_max: 2KiB, fields_max: 20 },", "", "");
+    let large = "v".repeat(3000);
+    let many: Vec<(String, String)> = (0..30).map(|at| (format!("x-{at}"), at.to_string())).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let content_type = ("content-type", "application/grpc+proto");
+    for fields in [vec![content_type, ("x-large", &large)], vec![("x-large", &large), content_type], many] {
+        let refused = call(proxy.web, "/t/Unary", &fields, &[], false);
+        assert_eq!((refused.status, refused.grpc_status(), refused.is_only_head), (200, Some("2"), true), "{fields:?}");
+    }
+    let other = call(proxy.web, "/t/Unary", &[("x-large", &large), ("content-type", "text/plain")], &[], false);
+    assert_eq!((other.status, other.grpc_status()), (431, None));
+    assert!(server.seen().is_empty());
 }
 
 fn answers_of_routes_are_results_of_calls(driver: Driver) {

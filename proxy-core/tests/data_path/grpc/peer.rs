@@ -167,9 +167,10 @@ async fn serve_call(
             let reset = std::future::poll_fn(|context| stream.poll_reset(context)).await;
             note(&|seen| seen.reset = reset.as_ref().ok().copied());
         }
-        "Break" => {
+        "Break" | "BreakBetween" => {
             let mut stream = respond.send_response(head(200), false).expect("a head");
-            let _ = send(&mut stream, Bytes::from_static(b"first")).await;
+            let whole = if kind == "Break" { Bytes::from_static(b"first") } else { whole.into() };
+            let _ = send(&mut stream, whole).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
             stream.send_reset(Reason::INTERNAL_ERROR);
         }

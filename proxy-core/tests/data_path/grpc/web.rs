@@ -2,7 +2,7 @@
 
 use super::in_front_of;
 use super::peer::{Server, call};
-use crate::harness::{Driver, Proxy};
+use crate::harness::{Broken, Driver, Proxy};
 
 on_both_drivers!(
     binary_calls_are_translated,
@@ -10,6 +10,7 @@ on_both_drivers!(
     results_without_a_body_stay_in_the_head,
     text_that_is_not_base64_is_refused,
     faults_are_results_here_too,
+    a_response_that_breaks_off_between_messages_ends_with_a_status,
     it_has_to_be_asked_for,
 );
 
@@ -88,6 +89,25 @@ fn faults_are_results_here_too(driver: Driver) {
     let lost = ask(&proxy, "/nowhere", "application/grpc-web-text", b"AAAA");
     assert_eq!((lost.status(), lost.field("grpc-status")), (200, Some("12")));
     assert_eq!(lost.field("content-type"), Some("application/grpc-web-text+proto"));
+}
+
+fn a_response_that_breaks_off_between_messages_ends_with_a_status(driver: Driver) {
+    let server = Server::start();
+    let proxy = in_front_of(driver, &server, "grpc_web: true,", "", "");
+    let broken = ask(&proxy, "/t/BreakBetween", "application/grpc-web", MESSAGE);
+    let (message, end) = broken.body.split_at(MESSAGE.len());
+    assert_eq!((message, end[0], &end[5..20]), (MESSAGE, 0x80, &b"grpc-status: 14"[..]));
+    assert_eq!(u32::from_be_bytes(end[1..5].try_into().expect("a length")) as usize, end.len() - 5);
+    let text = ask(&proxy, "/t/BreakBetween", "application/grpc-web-text", b"AAAAAAVoZWxsbw==").text();
+    assert!(text.starts_with("AAAAAAVoZWxsbw==gAAA"), "{text}");
+    let over2 = call(proxy.web, "/t/BreakBetween", &[("content-type", "application/grpc-web")], &[MESSAGE], false);
+    assert_eq!((over2.body, over2.reset), (broken.body, None));
+    // Within a message there is no place for it.
+    let mut client = proxy.client();
+    client.send("POST /t/Break HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc-web\r\ncontent-length: 0\r\n\r\n");
+    let (bytes, end) = client.wire.rest();
+    assert!(end == Broken::Reset, "{end:?}: {:?}", String::from_utf8_lossy(&bytes));
+    assert_eq!(proxy.stat("cluster.app.grpc.14"), 3);
 }
 
 fn it_has_to_be_asked_for(driver: Driver) {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::client::{Ask, H2};
 use super::origin::{H2Origin, Seen};
 use super::raw::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GET, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM,
-    Raw, SETTINGS, WINDOW_UPDATE, block, frame, get, reset,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, GET, GOAWAY, HEADERS, PING, PREFACE,
+    PRIORITY, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE, block, frame, get, reset,
 };
 use crate::harness::{Driver, Origin, Proxy, config, eventually};
 
@@ -77,6 +77,8 @@ fn floods_end_their_connection_and_no_other(driver: Driver) {
     setting.is_calmed("ping_flood", &frame(PING, 0, 0, b"ping-ing").repeat(1000));
     let flood = [post(1, &[]), frame(DATA, 0, 1, &[]).repeat(1000)].concat();
     setting.is_calmed("inbound_empty_frames_flood", &flood);
+    let flood = [post(1, &[]), frame(DATA, 0, 1, b"x").repeat(15_000)].concat();
+    setting.is_calmed("inbound_small_frames_flood", &flood);
     let priority = frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1]);
     setting.is_calmed("inbound_priority_frames_flood", &priority.repeat(1000));
     let update = frame(WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes());
@@ -301,7 +303,114 @@ fn an_endpoint_that_floods_loses_its_connection_only(driver: Driver) {
     eventually("its connection is closed", || origin.open() == 0);
 }
 
+/// The GOAWAY; whatever comes before it is left unanswered.
+#[track_caller]
+fn end(raw: &mut Raw) -> Frame {
+    loop {
+        let frame = raw.read().expect("a frame");
+        if frame.kind == GOAWAY {
+            return frame;
+        }
+    }
+}
+
+fn what_a_client_begins_it_has_to_end_in_time(driver: Driver) {
+    let setting = Setting::new(driver, "timeouts: { header: 300ms },");
+    setting.neighbour_is_well();
+    let begun = frame(HEADERS, END_STREAM, 1, &block(&GET));
+    let whole = frame(SETTINGS, 0, 0, &[]);
+    let beginnings = [
+        ("the preface only", PREFACE.to_vec()),
+        ("half of the first SETTINGS", [PREFACE, &whole[..5]].concat()),
+        ("a head without its end", [PREFACE, &whole, &begun].concat()),
+        ("half a frame", [PREFACE, &whole, &begun[..20]].concat()),
+        ("a frame's first byte", [PREFACE, &whole, &get(1), &begun[..1]].concat()),
+        ("half a CONTINUATION", [PREFACE, &whole, &begun, &frame(CONTINUATION, 0, 1, b"abc")[..11]].concat()),
+    ];
+    for (at, (what, bytes)) in beginnings.iter().enumerate() {
+        let mut raw = Raw { wire: crate::harness::Client::connect(setting.proxy.web).wire };
+        let began = Instant::now();
+        raw.send(bytes);
+        let end = end(&mut raw);
+        let took = began.elapsed();
+        assert_eq!(end.code(), ENHANCE_YOUR_CALM, "{what}");
+        assert!((295..3000).contains(&took.as_millis()), "{what}: {took:?}");
+        raw.wire.expect_end();
+        assert_eq!(setting.proxy.stat("http.web.downstream_rq_header_timeout"), at as u64 + 1, "{what}");
+    }
+    // CONTINUATION after CONTINUATION doesn't help.
+    let mut raw = Raw::client(setting.proxy.web);
+    raw.send(&begun);
+    let began = Instant::now();
+    while raw.send(frame(CONTINUATION, 0, 1, b"")) && began.elapsed() < Duration::from_secs(3) {
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "the proxy waits for ever");
+    assert_eq!(setting.proxy.stat("http.web.http2.continuation_flood"), 0);
+    // Who was idle meanwhile isn't late, nor is a body.
+    setting.neighbour_is_well();
+    let mut raw = Raw::client(setting.proxy.web);
+    raw.send(post(1, &[]));
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(50));
+        raw.send(frame(DATA, 0, 1, b"slow"));
+    }
+    raw.send(frame(DATA, END_STREAM, 1, b""));
+    raw.expect(HEADERS);
+    assert_eq!(setting.proxy.stat("http.web.downstream_rq_header_timeout"), 7);
+    assert_eq!(setting.proxy.stat("http.web.downstream_cx_protocol_error"), 0);
+}
+
+fn settings_have_to_be_acknowledged(driver: Driver) {
+    let setting = Setting::new(driver, "http2: { settings_timeout: 300ms },");
+    // Which also lets it acknowledge.
+    setting.neighbour_is_well();
+    let mut deaf = Raw::client(setting.proxy.web);
+    deaf.send(get(1));
+    let mut silent = Raw { wire: crate::harness::Client::connect(setting.proxy.web).wire };
+    silent.send(PREFACE);
+    for raw in [&mut deaf, &mut silent] {
+        assert_eq!(end(raw).code(), 4, "SETTINGS_TIMEOUT");
+    }
+    assert_eq!(setting.proxy.stat("http.web.http2.settings_timeout"), 2);
+    std::thread::sleep(Duration::from_millis(400));
+    setting.neighbour_is_well();
+}
+
+fn an_endpoint_has_to_acknowledge_settings(driver: Driver) {
+    let origin = Origin::new(|peer| {
+        let Some(mut raw) = Raw::endpoint(peer.wire) else { return };
+        while let Ok(frame) = raw.read() {
+            if frame.kind == HEADERS {
+                raw.answer(frame.stream);
+            }
+        }
+    });
+    let app = "{ name: app, protocol: http2, http2: { settings_timeout: 300ms }, endpoints: ['ADDRESS'] }"
+        .replace("ADDRESS", &origin.address.to_string());
+    let proxy = Proxy::start(driver, &config("routes: [{ match: { prefix: / }, cluster: app }]", &app));
+    let h2 = H2::connect(proxy.web);
+    assert_eq!(h2.ask(&Ask::new("GET", "/")).expect("an answer").status, 200);
+    h2.until("the connection is given up", || proxy.stat("cluster.app.http2.settings_timeout") == 1);
+    eventually("its connection is closed", || origin.open() == 0);
+    assert_eq!(h2.ask(&Ask::new("GET", "/")).expect("an answer").status, 200, "on another");
+}
+
+fn budgets_are_what_the_config_says(driver: Driver) {
+    let setting = Setting::new(driver, "http2: { budgets: { pings: { burst: 5, per_sec: 0 } } },");
+    let mut raw = Raw::client(setting.proxy.web);
+    raw.send(frame(PING, 0, 0, b"ping-ing").repeat(5));
+    for _ in 0..5 {
+        raw.expect(PING);
+    }
+    setting.is_calmed("ping_flood", &frame(PING, 0, 0, b"ping-ing").repeat(6));
+}
+
 on_both_drivers!(
+    what_a_client_begins_it_has_to_end_in_time,
+    settings_have_to_be_acknowledged,
+    an_endpoint_has_to_acknowledge_settings,
+    budgets_are_what_the_config_says,
     floods_end_their_connection_and_no_other,
     a_header_bomb_is_refused_before_it_unfolds,
     a_head_over_the_limit_is_a_431,

@@ -130,6 +130,84 @@ fn a_slow_reader_stops_its_own_stream_only(driver: Driver) {
     }
 }
 
+fn uploads_that_nobody_takes_stop_no_others(driver: Driver) {
+    let seen = Arc::new(Seen::default());
+    let mut builder = Builder::new();
+    builder.initial_connection_window_size(64 << 20).initial_window_size(64 << 10);
+    let origin = H2Origin::serving(&seen, &builder, move |request, mut respond| {
+        Box::pin(async move {
+            let stalls = request.uri().path() == "/stall";
+            let mut body = request.into_body();
+            if stalls {
+                let _ = std::future::poll_fn(|context| respond.poll_reset(context)).await;
+                return;
+            }
+            let (bytes, _) = super::client::collect(&mut body).await.expect("the whole body");
+            let mut stream = respond.send_response(Response::new(()), false).expect("sent");
+            let _ = stream.send_data(bytes.len().to_string().into(), true);
+        })
+    });
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let h2 = H2::connect(proxy.web);
+    let before = proxy.resident_bytes();
+    let stalled: Vec<_> = (0..100)
+        .map(|_| {
+            let request = Ask::new("POST", "/stall").request();
+            let (response, mut body) = h2.run(begin(h2.send.clone(), request, false)).expect("sent");
+            body.send_data(vec![b'x'; 1 << 20].into(), true).expect("queued");
+            (response, body)
+        })
+        .collect();
+    // Each comes as far as it may.
+    h2.until("they stall", || proxy.stat("cluster.app.upstream_rq_active") == 100);
+    for _ in 0..20 {
+        let got = h2.ask(&Ask::new("POST", "/read").body(vec![b'x'; 1 << 20], true)).expect("an answer");
+        assert_eq!((got.status, got.body.as_slice()), (200, &b"1048576"[..]));
+    }
+    let grown = proxy.resident_bytes().saturating_sub(before);
+    // A stream's window, and what is queued for the endpoint, each.
+    assert!(grown < 100 * (600 << 10), "{grown} bytes");
+    drop(stalled);
+    h2.until("nothing is under way", || proxy.stat("cluster.app.upstream_rq_active") == 0);
+    assert_eq!(h2.ask(&Ask::new("POST", "/read").body(b"x".to_vec(), true)).expect("an answer").status, 200);
+}
+
+/// Crumbs of streams that nobody takes, each in a receive buffer that is otherwise full of what others upload.
+fn crumbs_that_nobody_takes_hold_no_buffers(driver: Driver) {
+    const CRUMBS: usize = 600;
+    let seen = Arc::new(Seen::default());
+    let mut builder = Builder::new();
+    builder.initial_connection_window_size(64 << 20).initial_window_size(1 << 10);
+    let origin = H2Origin::serving(&seen, &builder, move |request, mut respond| {
+        Box::pin(async move {
+            if request.uri().path() == "/stall" {
+                let _ = std::future::poll_fn(|context| respond.poll_reset(context)).await;
+                return;
+            }
+            let mut body = request.into_body();
+            let (bytes, _) = super::client::collect(&mut body).await.expect("the whole body");
+            let mut stream = respond.send_response(Response::new(()), false).expect("sent");
+            let _ = stream.send_data(bytes.len().to_string().into(), true);
+        })
+    });
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let h2 = H2::connect(proxy.web);
+    let (_response, mut stalled) =
+        h2.run(begin(h2.send.clone(), Ask::new("POST", "/stall").request(), false)).expect("sent");
+    h2.until("it is under way", || proxy.stat("cluster.app.upstream_rq_active") == 1);
+    let before = proxy.resident_bytes();
+    for at in 0..CRUMBS {
+        // As many bytes as a receive buffer has, but for the crumb.
+        stalled.send_data(vec![b'x'; 600].into(), false).expect("sent");
+        let got = h2.ask(&Ask::new("POST", "/read").body(vec![b'x'; 60_000], true)).expect("an answer");
+        assert_eq!((got.status, got.body.as_slice()), (200, &b"60000"[..]), "{at}");
+    }
+    let grown = proxy.resident_bytes().saturating_sub(before);
+    assert!(grown < 12 << 20, "{grown} bytes for {CRUMBS} crumbs");
+    stalled.send_reset(h2::Reason::CANCEL);
+    h2.until("nothing is under way", || proxy.stat("cluster.app.upstream_rq_active") == 0);
+}
+
 /// An endpoint spoken by hand: `first` has the first connection, the others answer everything.
 fn scripted(first: impl Fn(&mut Raw) + Send + Sync + 'static) -> Origin {
     let number = AtomicUsize::new(0);
@@ -324,5 +402,7 @@ on_both_drivers!(
     upstream_connections_end_when_idle_or_used_up,
     client_connections_end_when_idle_or_used_up,
     a_reset_without_a_reason_is_one_all_the_same,
+    uploads_that_nobody_takes_stop_no_others,
+    crumbs_that_nobody_takes_hold_no_buffers,
     uploads_stop_where_the_endpoint_does_not_read,
 );

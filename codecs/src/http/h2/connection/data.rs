@@ -2,7 +2,7 @@
 
 use super::receive::Event;
 use super::{Asked, Connection, StreamRef};
-use crate::http::h2::budget::Budget;
+use crate::http::h2::budget::{Budget, SMALL_DATA_BYTES};
 use crate::http::h2::error::ErrorKind;
 use crate::http::h2::frame::{FrameHeader, flags};
 
@@ -64,6 +64,10 @@ impl Connection {
             self.budgets.spend(Budget::EmptyData)?;
         } else if payload > 0 {
             self.budgets.earn(Budget::EmptyData, 1, &self.limits.budgets);
+            self.budgets.earn(Budget::SmallData, payload / SMALL_DATA_BYTES, &self.limits.budgets);
+            if payload < SMALL_DATA_BYTES && !end_stream && self.is_server() && !self.is_window_filled(stream) {
+                self.budgets.spend(Budget::SmallData)?;
+            }
         }
         if around > 0 {
             self.release_connection(around, out);
@@ -75,6 +79,12 @@ impl Connection {
             return Ok(Some(Event::Data { stream, range: at..at, end_stream }));
         }
         Ok(None)
+    }
+
+    /// The peer has used up a window: it could send no more than it did.
+    fn is_window_filled(&self, stream: StreamRef) -> bool {
+        self.receive_window.is_filled()
+            || self.streams.get(stream).is_some_and(|state| state.receive_window.is_filled())
     }
 
     /// What is wrong with a DATA frame for its stream; takes it into account if nothing is.

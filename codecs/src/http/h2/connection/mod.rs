@@ -188,9 +188,31 @@ impl Connection {
         }
     }
 
+    /// The stream of a header block that has begun and whose end hasn't come.
+    #[must_use]
+    #[inline]
+    pub fn unfinished_block(&self) -> Option<u32> {
+        self.block.stream()
+    }
+
+    /// The peer has acknowledged our SETTINGS (RFC 9113 6.5.3).
+    #[must_use]
+    #[inline]
+    pub fn is_acknowledged(&self) -> bool {
+        self.settings_acked
+    }
+
+    /// Ends the connection for something that takes a clock to know: appends a GOAWAY that says so. Send it and close.
+    pub fn give_up(&mut self, kind: ErrorKind, out: &mut Vec<u8>) -> Error {
+        match self.phase {
+            Phase::Failed(error) => error,
+            _ => self.fail(kind, out),
+        }
+    }
+
     /// Says that `bytes` of the DATA of a stream have been consumed: whoever got it in [`Event::Data`] must release all of it
     /// sooner or later, also after the stream has ended or was reset, or the connection's window stays smaller. Appends
-    /// WINDOW_UPDATE whenever half a window has come together.
+    /// WINDOW_UPDATE whenever half a window has come together; of the connection's, half of what isn't held.
     pub fn release(&mut self, stream: StreamRef, bytes: usize, out: &mut Vec<u8>) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.release_connection(bytes, out);
@@ -198,7 +220,7 @@ impl Connection {
     }
 
     fn release_connection(&mut self, bytes: u32, out: &mut Vec<u8>) {
-        if let Some(increment) = self.receive_window.release(bytes) {
+        if let Some(increment) = self.receive_window.release_shared(bytes) {
             frame::window_update(out, 0, increment);
         }
     }
@@ -276,6 +298,7 @@ impl Connection {
         // finds the stream done.
         self.budgets.earn(Budget::Ignored, 1, limits);
         self.budgets.earn(Budget::WindowUpdates, WINDOW_UPDATES_PER_FRAME, limits);
+        self.budgets.earn(Budget::SmallData, 1, limits);
     }
 
     /// Nobody has opened this stream yet.

@@ -33,7 +33,8 @@ pub enum Event {
     Data { stream: StreamRef, range: Range<usize>, end_stream: bool },
     /// Trailers, which are in the message; nothing follows.
     Trailers { stream: StreamRef },
-    /// A head beyond our limits, of which only the start line is in the message. A server can answer with
+    /// A head beyond our limits, of which the start line and what came before the limit are in the message, and the
+    /// content type. A server can answer with
     /// `kind.request_status()`; the stream is open until then, or until it is reset.
     HeadTooLarge { stream: StreamRef, kind: ErrorKind, end_stream: bool },
     /// The peer reset the stream.

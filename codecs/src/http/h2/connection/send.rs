@@ -155,6 +155,7 @@ impl Connection {
         self.send_window.debit(bytes);
         frame::header(out, bytes, Kind::Data, if ended { flags::END_STREAM } else { 0 }, stream.id);
         self.budgets.earn(Budget::WindowUpdates, WINDOW_UPDATES_PER_FRAME, &self.limits.budgets);
+        self.budgets.earn(Budget::SmallData, 1, &self.limits.budgets);
         if ended {
             self.close_local(stream);
         }

@@ -56,6 +56,7 @@ fn each_flood_runs_into_its_budget() {
         (PingFlood, burst.pings.burst, &|_| frame(Kind::Ping, 1, 0, &[0; 8])),
         (EmptyDataFlood, burst.empty_data.burst, &|_| data(1, b"", false)),
         (EmptyDataFlood, burst.empty_data.burst, &|_| frame(Kind::Data, 8, 1, b"\x01x")),
+        (SmallDataFlood, burst.small_data.burst, &|_| data(1, b"x", false)),
         (PriorityFlood, burst.priorities.burst, &|_| frame(Kind::Priority, 0, 1, &[0; 5])),
         (WindowUpdateFlood, burst.window_updates.burst, &|_| frame(Kind::WindowUpdate, 0, 1, &[0, 0, 0, 1])),
         (WindowUpdateFlood, burst.window_updates.burst, &|_| frame(Kind::WindowUpdate, 0, 0, &[0, 0, 0, 1])),
@@ -154,5 +155,42 @@ fn a_reset_behind_each_answer_is_no_flood() {
         client.input.extend(frame(Kind::RstStream, 0, stream.id, &[0; 4]));
         assert_eq!(run(&mut client, true), Ok(()));
         client.out.clear();
+    }
+}
+
+#[test]
+fn small_pieces_among_large_ones_are_no_flood_nor_are_those_that_are_answered() {
+    let burst = BudgetLimits::default().small_data.burst;
+    let mut server = server(&Limits::default());
+    server.input.extend(headers(1, POST, false));
+    for _ in 0..3 * burst {
+        server.input.extend(data(1, b"x", false));
+        server.input.extend(data(1, &[b'x'; SMALL_DATA_BYTES as usize], false));
+        assert_eq!(run(&mut server, true), Ok(()));
+        server.out.clear();
+    }
+    let stream = StreamRef { id: 1, slot: 0 };
+    server.connection.send_response(stream, 200, NO_FIELDS, false, &mut server.out).expect("open");
+    for _ in 0..3 * burst {
+        server.input.extend(data(1, b"ping", false));
+        assert_eq!(run(&mut server, true), Ok(()));
+        server.input.extend(frame(Kind::WindowUpdate, 0, 1, &[0, 0, 0, 1]));
+        server.input.extend(frame(Kind::WindowUpdate, 0, 0, &[0, 0, 0, 1]));
+        assert_eq!(server.connection.data_frame(stream, 1, false, &mut server.out).expect("open").bytes, 1);
+        server.out.clear();
+    }
+}
+
+/// Who has only so much window can't send more at once.
+#[test]
+fn a_piece_that_fills_its_window_is_no_crumb() {
+    let limits = Limits { stream_window_bytes: 1, ..Limits::default() };
+    let mut server = server(&limits);
+    server.input.extend(frame(Kind::Settings, 1, 0, b""));
+    server.input.extend(headers(1, POST, false));
+    for _ in 0..3 * limits.budgets.small_data.burst {
+        server.input.extend(data(1, b"x", false));
+        assert_eq!(run(&mut server, true), Ok(()));
+        server.out.clear();
     }
 }

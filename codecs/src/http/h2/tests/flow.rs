@@ -1,6 +1,7 @@
 //! Flow control, shutting down, and that the cut of the input doesn't matter.
 
 use super::super::flow::ReceiveWindow;
+use super::super::frame::FrameHeader;
 use super::exchange::{GET as LINE, Side, pair, pass};
 use super::*;
 use proptest::prelude::*;
@@ -247,5 +248,43 @@ proptest! {
             prop_assert!(available > 0 || held > 0, "nothing is held and nothing may come");
         }
         prop_assert!(!window.debit(available + 1));
+    }
+}
+
+/// Streams whose data nobody takes leave the others what is left, and all of it.
+#[test]
+fn held_data_does_not_keep_back_what_others_need() {
+    let window = 100_000;
+    let limits = Limits { stream_window_bytes: window, connection_window_bytes: 4 * window, ..Limits::default() };
+    let (_, mut server) = pair(&Limits::default(), &limits);
+    server.input.extend(frame(Kind::Settings, 1, 0, b""));
+    server.nothing();
+    for id in [1, 3, 5, 7] {
+        server.input.extend(headers(id, POST, false));
+        assert!(matches!(server.expect(), Event::Request { .. }));
+    }
+    // Three hold all that they may.
+    for id in [1, 3, 5] {
+        for _ in 0..10 {
+            server.input.extend(data(id, &[0; 10_000], false));
+            assert!(matches!(server.expect(), Event::Data { .. }));
+        }
+    }
+    let stream = StreamRef { id: 7, slot: 3 };
+    let mut allowed = i64::from(window);
+    for _ in 0..200 {
+        server.input.extend(data(7, &[0; 10_000], false));
+        allowed -= 10_000;
+        assert!(allowed >= 0, "the connection's window stays shut");
+        assert!(matches!(server.expect(), Event::Data { .. }));
+        server.out.clear();
+        server.connection.release(stream, 10_000, &mut server.out);
+        let mut rest = &server.out[..];
+        while let Some(header) = FrameHeader::parse(rest) {
+            if header.kind == Kind::WindowUpdate && header.stream == 0 {
+                allowed += i64::from(u32::from_be_bytes(rest[9..13].try_into().expect("four bytes")));
+            }
+            rest = &rest[9 + header.length as usize..];
+        }
     }
 }

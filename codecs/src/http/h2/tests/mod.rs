@@ -85,11 +85,11 @@ fn what_a_client_and_a_server_say_first() {
     let _ = Connection::new(Role::Client, &Limits::default(), &mut out);
     let expected = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
         \0\0\x12\x04\0\0\0\0\0\0\x02\0\0\0\0\0\x04\0\x04\0\0\0\x06\0\0\xf0\0\
-        \0\0\x04\x08\0\0\0\0\0\0\x0f\0\x01";
+        \0\0\x04\x08\0\0\0\0\0\x01\xff\0\x01";
     assert_eq!(out, expected);
     out.clear();
     let _ = Connection::new(Role::Server, &Limits::default(), &mut out);
     let expected = b"\0\0\x18\x04\0\0\0\0\0\0\x03\0\0\0\x80\0\x04\0\x04\0\0\0\x06\0\0\xf0\0\0\x08\0\0\0\x01\
-        \0\0\x04\x08\0\0\0\0\0\0\x0f\0\x01";
+        \0\0\x04\x08\0\0\0\0\0\x01\xff\0\x01";
     assert_eq!(out, expected);
 }
