@@ -363,6 +363,17 @@ fn the_goaway_of_an_error_names_the_latest_stream() {
 }
 
 #[test]
+fn the_goaway_of_an_error_is_the_last_frame() {
+    let mut side = server();
+    side.input.extend([headers(1, POST, false), frame(Kind::Ping, 0, 1, &[0; 8])].concat());
+    let Event::Request { stream, .. } = side.expect() else { panic!("no request") };
+    assert_eq!(side.event(), Err(Error { kind: InvalidStreamId }));
+    side.connection.reset(stream, ErrorCode::Cancel, &mut side.out);
+    assert!(!side.connection.is_open(stream));
+    assert_eq!(frames(&side.out).last().map(|(header, _)| header.kind), Some(Kind::GoAway));
+}
+
+#[test]
 fn frames_on_streams() {
     let open = headers(1, POST, false);
     let done = headers(1, GET, true);
