@@ -373,7 +373,6 @@ impl Downstream {
 
     pub(crate) fn count_http_begin(&self, stats: &Lane) {
         stats.inc(HttpStat::DownstreamCxTotal);
-        stats.inc(HttpStat::DownstreamCxHttp1Total);
         stats.gauge_inc(HttpStat::DownstreamCxActive);
         stats.gauge_inc(HttpStat::DownstreamCxHttp1Active);
     }

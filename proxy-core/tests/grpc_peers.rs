@@ -1,13 +1,11 @@
 //! gRPC between clients and servers that others wrote: Python's grpcio on both sides. `scripts/test` installs it into
-//! `target/grpcio`, or skips the tests that have it in their names.
+//! `target/python-peers`, or skips the tests that have it in their names.
 
 mod ops;
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
+use ops::program::{Program, python};
 use ops::proxy::{Proxy, any_cpu};
 use ops::{free_address, wait_until};
 
@@ -18,52 +16,24 @@ on_both_drivers!(
     grpcio_s_deadlines_and_cancellations_arrive,
 );
 
-/// The interpreter that has grpcio.
-fn python() -> PathBuf {
-    match std::env::var_os("CORELANE_GRPCIO_PYTHON") {
-        Some(path) => path.into(),
-        None => PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("grpcio").join("bin/python"),
-    }
-}
-
-fn script() -> Command {
-    let mut command = Command::new(python());
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/grpcio.py")).stdin(Stdio::null());
-    command
-}
-
 struct Server {
-    process: Child,
+    program: Program,
     address: SocketAddr,
-    lines: std::sync::mpsc::Receiver<String>,
 }
 
 impl Server {
     fn start() -> Server {
         let address = free_address();
-        let mut process = script()
-            .args(["serve", &address.to_string()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{} doesn't start: {error}", python().display()));
-        let out = BufReader::new(process.stdout.take().expect("a pipe"));
-        let (sender, lines) = std::sync::mpsc::channel();
-        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let server = Server { process, address, lines };
-        assert_eq!(server.line(), "ready");
-        server
+        let mut command = python("grpcio.py");
+        command.args(["serve", &address.to_string()]);
+        let program = Program::start(command);
+        assert_eq!(program.line(), "ready");
+        Server { program, address }
     }
 
     #[track_caller]
     fn line(&self) -> String {
-        self.lines.recv_timeout(ops::DEADLINE).expect("a line of the server")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.program.line()
     }
 }
 
@@ -83,7 +53,7 @@ fn in_front_of(driver: &str, server: &Server) -> (Proxy, SocketAddr) {
 
 #[track_caller]
 fn call(address: SocketAddr, what: &str) {
-    let output = script().args(["call", &address.to_string(), what]).output().expect("the client runs");
+    let output = python("grpcio.py").args(["call", &address.to_string(), what]).output().expect("the client runs");
     assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -1,7 +1,9 @@
 """A server and a client of gRPC on Python's grpcio. Both speak bytes: no code has to be generated.
 
-    grpcio.py serve ADDRESS     prints "ready" when it listens, and a line about each call that ended early
-    grpcio.py call ADDRESS WHAT runs one scenario; exits with 0 if all went as it has to
+    grpcio.py serve ADDRESS [CHAIN KEY]   prints "ready" when it listens, and a line about each call that ended early
+    grpcio.py call ADDRESS WHAT [CA]      runs one scenario; exits with 0 if all went as it has to
+
+With files, over TLS: the server is site.test.
 """
 
 import sys
@@ -54,10 +56,20 @@ class Service(grpc.GenericRpcHandler):
         context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not now: 100 % \u00fc")
 
 
-def serve(address):
+def contents(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def serve(address, chain=None, key=None):
     server = grpc.server(futures.ThreadPoolExecutor(8), options=OPTIONS)
     server.add_generic_rpc_handlers((Service(),))
-    if server.add_insecure_port(address) == 0:
+    if chain:
+        credentials = grpc.ssl_server_credentials([(contents(key), contents(chain))])
+        port = server.add_secure_port(address, credentials)
+    else:
+        port = server.add_insecure_port(address)
+    if port == 0:
         raise SystemExit("cannot listen on " + address)
     server.start()
     print("ready", flush=True)
@@ -134,9 +146,16 @@ def cancel(channel):
     assert call.cancelled()
 
 
+def channel_to(address, ca=None):
+    if ca is None:
+        return grpc.insecure_channel(address, options=OPTIONS)
+    options = [*OPTIONS, ("grpc.ssl_target_name_override", "site.test")]
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(contents(ca)), options=options)
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        serve(sys.argv[2])
+        serve(*sys.argv[2:])
     else:
-        with grpc.insecure_channel(sys.argv[2], options=OPTIONS) as channel:
+        with channel_to(sys.argv[2], *sys.argv[4:]) as channel:
             globals()[sys.argv[3]](channel)

@@ -4,10 +4,11 @@
 mod ops;
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use ops::program::Program;
 use ops::proxy::{Proxy, any_cpu};
-use ops::{Folder, free_address, wait_until};
+use ops::{Folder, free_address};
 
 on_both_drivers!(
     curl_and_nghttp_talk_http2_to_nginx_over_http2_and_http1,
@@ -16,25 +17,11 @@ on_both_drivers!(
     h2load_through_haproxy_as_client_meets_no_error,
 );
 
-/// A program that ends with the test.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // SIGTERM: its children end with it.
-        // SAFETY: no pointers; the child is ours and not yet waited for.
-        unsafe { libc::kill(self.0.id() as libc::pid_t, libc::SIGTERM) };
-        let _ = self.0.wait();
-    }
-}
-
 fn start(program: &str, arguments: &[&str], address: SocketAddr, folder: &Folder) -> Program {
     let log = std::fs::File::create(folder.path(&format!("{program}.log"))).expect("a log file");
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    let program = Program(command.spawn().unwrap_or_else(|error| panic!("{program} doesn't start: {error}")));
-    wait_until("the program to listen", || std::net::TcpStream::connect(address).is_ok());
-    program
+    command.args(arguments).stderr(log);
+    Program::listening(command, address)
 }
 
 /// nginx on two addresses: HTTP/1.1, and HTTP/2 with prior knowledge.

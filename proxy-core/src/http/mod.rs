@@ -93,6 +93,9 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
                     }
                     first = bytes;
                 }
+                if requests == 0 {
+                    stats.inc(HttpStat::DownstreamCxHttp1Total);
+                }
                 requests += 1;
                 match core.recycled(exchange::run(&downstream, &timer, first, requests)).await {
                     Next::KeepAlive => {}

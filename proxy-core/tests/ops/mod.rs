@@ -5,6 +5,7 @@ pub mod client;
 pub mod load;
 pub mod load_http2;
 pub mod origin;
+pub mod program;
 pub mod proxy;
 
 use std::net::{SocketAddr, TcpListener};

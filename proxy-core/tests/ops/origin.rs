@@ -1,12 +1,12 @@
 //! An origin that does what the request's path says.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Answers every request with its name. `/delay/MS` answers so much later; `/trickle/N` sends N chunks, one every
+/// Reads every request to its end and answers it with its name. `/delay/MS` answers so much later; `/trickle/N` sends N chunks, one every
 /// 100 ms; `/large/BYTES` sends that many. It lives as long as the test process.
 pub struct Origin {
     pub address: SocketAddr,
@@ -56,11 +56,8 @@ fn serve(name: &str, stream: TcpStream, counts: &Counts) {
             return;
         }
         let path = line.split(' ').nth(1).unwrap_or("/").to_owned();
-        while line != "\r\n" {
-            line.clear();
-            if !matches!(stream.read_line(&mut line), Ok(1..)) {
-                return;
-            }
+        if read_fields_and_body(&mut stream).is_err() {
+            return;
         }
         counts.requests.fetch_add(1, Ordering::SeqCst);
         if answer(name, &path, stream.get_mut()).is_err() {
@@ -69,7 +66,48 @@ fn serve(name: &str, stream: TcpStream, counts: &Counts) {
     }
 }
 
-fn answer(name: &str, path: &str, out: &mut TcpStream) -> std::io::Result<()> {
+fn read_line(stream: &mut impl BufRead) -> io::Result<String> {
+    let mut line = String::new();
+    match stream.read_line(&mut line)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line),
+    }
+}
+
+fn read_fields_and_body(stream: &mut impl BufRead) -> io::Result<()> {
+    let (mut length, mut chunked) = (0, false);
+    loop {
+        let line = read_line(stream)?.to_ascii_lowercase();
+        match line.split_once(": ") {
+            Some(("content-length", value)) => length = value.trim().parse().map_err(io::Error::other)?,
+            Some(("transfer-encoding", _)) => chunked = true,
+            Some(_) => {}
+            None => break,
+        }
+    }
+    if !chunked {
+        return skip(stream, length);
+    }
+    loop {
+        let line = read_line(stream)?;
+        let bytes = u64::from_str_radix(line.trim_end(), 16).map_err(io::Error::other)?;
+        if bytes == 0 {
+            // Trailers, then an empty line.
+            while read_line(stream)? != "\r\n" {}
+            return Ok(());
+        }
+        skip(stream, bytes + 2)?;
+    }
+}
+
+fn skip(stream: &mut impl BufRead, bytes: u64) -> io::Result<()> {
+    match io::copy(&mut stream.take(bytes), &mut io::sink())? {
+        copied if copied == bytes => Ok(()),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn answer(name: &str, path: &str, out: &mut TcpStream) -> io::Result<()> {
     let mut parts = path.split('/').skip(1);
     let (what, number) = (parts.next().unwrap_or(""), parts.next().and_then(|number| number.parse().ok()));
     match (what, number) {

@@ -9,9 +9,12 @@ mod certificates;
 mod peers;
 
 mod bodies;
+mod chromium;
 mod clients;
 mod endpoints;
+mod grpc;
 mod handshakes;
+mod haproxy;
 mod passthrough;
 mod programs;
 mod reloads;

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use crate::bodies::dotted;
 use crate::certificates::{Ca, Files};
 use crate::ops::client::once;
+use crate::ops::program::Program;
 use crate::ops::{Folder, free_address, wait_until};
 use crate::peers::{echo_origin, get, start, tcp, terminating};
 
@@ -112,23 +113,10 @@ fn openssl_gets_the_certificate_of_the_name_it_asks_for(driver: &str) {
     }
 }
 
-/// A program that ends with the test.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // SAFETY: no pointers; the child is ours and not yet waited for.
-        unsafe { libc::kill(self.0.id() as libc::pid_t, libc::SIGTERM) };
-        let _ = self.0.wait();
-    }
-}
-
 fn run(program: &str, arguments: &[&str], address: SocketAddr) -> Program {
-    let command =
-        Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let program = Program(command.unwrap_or_else(|error| panic!("{program} doesn't start: {error}")));
-    wait_until("the program to listen", || std::net::TcpStream::connect(address).is_ok());
-    program
+    let mut command = Command::new(program);
+    command.args(arguments).stderr(Stdio::null());
+    Program::listening(command, address)
 }
 
 fn display(path: &Path) -> String {

@@ -138,6 +138,8 @@ impl Mux {
                     self.waiters.take().into_iter().for_each(Waker::wake);
                     self.wake_task();
                 }
+                // A client's speaks of streams that we would push, of which there are none (RFC 9113 6.8).
+                Event::GoAway { .. } if self.role == Role::Server => {}
                 Event::GoAway { last_stream, .. } => {
                     for shared in state.streams.iter().flatten() {
                         if shared.id().id > last_stream {

@@ -79,8 +79,8 @@ stats! {
         DownstreamRqHttp3Total Counter "downstream_rq_http3_total" "HTTP/3 requests received.";
         DownstreamCxTotal Counter "downstream_cx_total" "Connections accepted.";
         DownstreamCxActive Gauge "downstream_cx_active" "Open connections.";
-        DownstreamCxHttp1Total Counter "downstream_cx_http1_total" "HTTP/1 connections accepted.";
-        DownstreamCxHttp1Active Gauge "downstream_cx_http1_active" "Open HTTP/1 connections.";
+        DownstreamCxHttp1Total Counter "downstream_cx_http1_total" "Connections that began with HTTP/1.";
+        DownstreamCxHttp1Active Gauge "downstream_cx_http1_active" "Open HTTP/1 connections, and those that have said nothing yet.";
         DownstreamCxHttp2Total Counter "downstream_cx_http2_total" "HTTP/2 connections accepted.";
         DownstreamCxHttp2Active Gauge "downstream_cx_http2_active" "Open HTTP/2 connections.";
         DownstreamCxHttp3Total Counter "downstream_cx_http3_total" "HTTP/3 connections accepted.";

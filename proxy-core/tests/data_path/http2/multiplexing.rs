@@ -250,6 +250,36 @@ fn a_go_away_moves_what_was_not_processed(driver: Driver) {
     eventually("the first connection is closed", || origin.open() == 1);
 }
 
+fn a_go_away_of_a_client_leaves_its_requests_alone(driver: Driver) {
+    let origin = scripted(|_| {});
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let mut raw = Raw::client(proxy.web);
+    // It names the last of the streams that we opened, which is none.
+    raw.send([get(1), get(3), go_away(0, 0)].concat());
+    for _ in 0..2 {
+        raw.expect(super::raw::HEADERS);
+    }
+    eventually("both are counted", || proxy.stat("http.web.downstream_rq_2xx") == 2);
+}
+
+fn connections_are_counted_under_the_version_that_they_speak(driver: Driver) {
+    let origin = scripted(|_| {});
+    let proxy = in_front_of(driver, origin.address, "", "");
+    let counted = || ["1", "2"].map(|version| proxy.stat(&format!("http.web.downstream_cx_http{version}_total")));
+    let silent = std::net::TcpStream::connect(proxy.web).expect("connects");
+    let mut raw = Raw::client(proxy.web);
+    raw.send(get(1));
+    raw.expect(super::raw::HEADERS);
+    eventually("both are accepted", || proxy.stat("http.web.downstream_cx_total") == 2);
+    assert_eq!(counted(), [0, 1]);
+    drop(silent);
+    let mut client = crate::harness::Client::connect(proxy.web);
+    for _ in 0..2 {
+        assert_eq!(client.get("/").status(), 200);
+    }
+    assert_eq!(counted(), [1, 1]);
+}
+
 fn a_refused_stream_is_sent_again_a_few_times(driver: Driver) {
     let origin = scripted(|raw| {
         for _ in 0..3 {
@@ -396,6 +426,8 @@ on_both_drivers!(
     an_endpoint_that_cannot_be_reached_fails_all_who_wait_at_once,
     a_slow_reader_stops_its_own_stream_only,
     a_go_away_moves_what_was_not_processed,
+    a_go_away_of_a_client_leaves_its_requests_alone,
+    connections_are_counted_under_the_version_that_they_speak,
     a_refused_stream_is_sent_again_a_few_times,
     a_stream_reset_for_another_reason_is_not_sent_again,
     endpoints_that_close_when_idle_cause_no_error,

@@ -235,10 +235,13 @@ impl Connection {
     }
 
     /// Ends a stream at once in both directions, if it is still open: appends RST_STREAM. What the peer sends before it
-    /// learns of it is ignored and released.
+    /// learns of it is ignored and released. On a connection that failed nothing is appended: GOAWAY was the last word, and
+    /// peers may take what follows it for an error.
     pub fn reset(&mut self, stream: StreamRef, code: ErrorCode, out: &mut Vec<u8>) {
         if self.streams.get(stream).is_some() {
-            frame::rst_stream(out, stream.id, code);
+            if !matches!(self.phase, Phase::Failed(_)) {
+                frame::rst_stream(out, stream.id, code);
+            }
             self.streams.remove(stream, Ended::ResetByUs);
         }
     }

@@ -138,6 +138,8 @@ fn invalid_blocks_are_refused() {
         ("index 0", "80"),
         ("an index beyond the static table", "be"),
         ("a name index beyond the static table", "7f00 01 61"),
+        ("an index beyond the dynamic table", "40 0161 0162 bf"),
+        ("a name index beyond the dynamic table", "40 0161 0162 7f00 0161"),
         ("an integer without its end", "ff"),
         ("an integer that is too long", "ff ffffffffffffff7f"),
         ("an integer that is too large", "ff 80808080 10"),

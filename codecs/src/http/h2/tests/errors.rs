@@ -101,11 +101,24 @@ fn the_beginning_of_a_connection() {
         ("a preface with one byte wrong", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r".to_vec(), Conn(InvalidPreface)),
         ("no SETTINGS", [&PREFACE[..], &headers(1, GET, true)].concat(), Conn(MissingSettings)),
         ("an acknowledgement first", [&PREFACE[..], &frame(Kind::Settings, 1, 0, b"")].concat(), Conn(MissingSettings)),
+        ("an unknown frame first", [&PREFACE[..], b"\0\0\0\x77\0\0\0\0\0"].concat(), Conn(MissingSettings)),
+        ("the preface twice", [&PREFACE[..], PREFACE].concat(), Conn(MissingSettings)),
+        (
+            "SETTINGS on a stream first",
+            [&PREFACE[..], &frame(Kind::Settings, 0, 1, b"")].concat(),
+            Conn(InvalidStreamId),
+        ),
     ];
     for (what, input, expected) in cases {
         judge(what, Side::new(Role::Server, &Limits::default()), input, *expected);
     }
-    judge("a server without SETTINGS", Side::new(Role::Client, &Limits::default()), &goaway(0), Conn(MissingSettings));
+    for (what, input) in [
+        ("a server without SETTINGS", goaway(0)),
+        ("a server that speaks HTTP/1.1", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+        ("a server's acknowledgement first", frame(Kind::Settings, 1, 0, b"")),
+    ] {
+        judge(what, Side::new(Role::Client, &Limits::default()), &input, Conn(MissingSettings));
+    }
 }
 
 #[test]
@@ -113,6 +126,9 @@ fn frames_about_the_connection() {
     let large = vec![0; 16_385];
     let cases: &[(&str, Vec<u8>, Expected)] = &[
         ("a frame that is too large", frame(Kind::Data, 0, 1, &large), Conn(FrameTooLarge)),
+        ("HEADERS that are too large", frame(Kind::Headers, 5, 1, &large), Conn(FrameTooLarge)),
+        ("SETTINGS that are too large", frame(Kind::Settings, 0, 0, &large), Conn(FrameTooLarge)),
+        ("an unknown frame that is too large", [b"\0\x40\x01\x77\0\0\0\0\0", &large[..]].concat(), Conn(FrameTooLarge)),
         ("SETTINGS on a stream", frame(Kind::Settings, 0, 1, b""), Conn(InvalidStreamId)),
         ("SETTINGS with half a setting", frame(Kind::Settings, 0, 0, b"abc"), Conn(InvalidFrameSize)),
         ("an acknowledgement with payload", frame(Kind::Settings, 1, 0, b"abcdef"), Conn(InvalidFrameSize)),
@@ -126,11 +142,20 @@ fn frames_about_the_connection() {
         ("an unknown setting", setting(0x99, 5), Nothing),
         ("PING on a stream", frame(Kind::Ping, 0, 1, &[0; 8]), Conn(InvalidStreamId)),
         ("PING of 7 bytes", frame(Kind::Ping, 0, 0, &[0; 7]), Conn(InvalidFrameSize)),
+        ("PING of 9 bytes", frame(Kind::Ping, 0, 0, &[0; 9]), Conn(InvalidFrameSize)),
+        ("an answer to PING of 7 bytes", frame(Kind::Ping, 1, 0, &[0; 7]), Conn(InvalidFrameSize)),
+        ("an answer to PING on a stream", frame(Kind::Ping, 1, 1, &[0; 8]), Conn(InvalidStreamId)),
+        ("PING with flags that don't exist", frame(Kind::Ping, 0xfe, 0, &[0; 8]), Nothing),
+        ("PING with the reserved bit", b"\0\0\x08\x06\0\x80\0\0\0payloads".to_vec(), Nothing),
         ("GOAWAY on a stream", frame(Kind::GoAway, 0, 1, &[0; 8]), Conn(InvalidStreamId)),
         ("GOAWAY of 7 bytes", frame(Kind::GoAway, 0, 0, &[0; 7]), Conn(InvalidFrameSize)),
         ("GOAWAY that goes up", [goaway(1), goaway(3)].concat(), Conn(GoAwayIncreased)),
         ("GOAWAY twice", [goaway(3), goaway(1)].concat(), Nothing),
+        ("GOAWAY with an unknown code", frame(Kind::GoAway, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 0xff]), Nothing),
         ("WINDOW_UPDATE of 3 bytes", frame(Kind::WindowUpdate, 0, 0, &[0; 3]), Conn(InvalidFrameSize)),
+        ("WINDOW_UPDATE of 5 bytes", frame(Kind::WindowUpdate, 0, 0, &[0; 5]), Conn(InvalidFrameSize)),
+        ("WINDOW_UPDATE with the reserved bit", window_update(0, 1 << 31 | 1), Nothing),
+        ("WINDOW_UPDATE of 0 with the reserved bit", window_update(0, 1 << 31), Conn(ZeroWindowUpdate)),
         ("WINDOW_UPDATE of 0", window_update(0, 0), Conn(ZeroWindowUpdate)),
         ("a connection window above 2^31 - 1", window_update(0, MAX_31_BITS), Conn(WindowOverflow)),
         ("WINDOW_UPDATE on an idle stream", window_update(1, 1), Conn(IdleStream)),
@@ -143,6 +168,7 @@ fn frames_about_the_connection() {
         ("PRIORITY of 5 bytes on an idle stream", frame(Kind::Priority, 0, 1, &[0; 5]), Nothing),
         ("PRIORITY that depends on itself", frame(Kind::Priority, 0, 1, &[0, 0, 0, 1, 0]), Conn(SelfDependency)),
         ("PUSH_PROMISE", frame(Kind::PushPromise, 4, 1, &[0; 4]), Conn(UnexpectedPush)),
+        ("PUSH_PROMISE on the connection", frame(Kind::PushPromise, 4, 0, &[0; 4]), Conn(UnexpectedPush)),
         ("a frame of an unknown type", b"\0\0\x03\x63\xff\0\0\0\x09abc".to_vec(), Nothing),
         ("CONTINUATION alone", frame(Kind::Continuation, 4, 1, b""), Conn(UnexpectedContinuation)),
         ("CONTINUATION on the connection", frame(Kind::Continuation, 4, 0, b""), Conn(InvalidStreamId)),
@@ -152,23 +178,199 @@ fn frames_about_the_connection() {
         ("HEADERS on an even stream", headers(2, GET, true), Conn(InvalidStreamId)),
         ("a padded HEADERS without length", frame(Kind::Headers, 0xc, 1, b""), Conn(InvalidFrameSize)),
         ("HEADERS with too much padding", frame(Kind::Headers, 0xc, 1, b"\x03\x82\0"), Conn(InvalidPadding)),
-        ("HEADERS with half a priority", frame(Kind::Headers, 0x24, 1, b"\0\0\0"), Conn(InvalidFrameSize)),
-        ("a block that isn't HPACK", frame(Kind::Headers, 5, 1, b"\x80"), Conn(InvalidHeaderBlock)),
-        ("a block with half a field", frame(Kind::Headers, 5, 1, b"\x82\x00\x05a"), Conn(InvalidHeaderBlock)),
+        ("HEADERS of nothing but padding", frame(Kind::Headers, 0xc, 1, b"\x02\0"), Conn(InvalidPadding)),
         (
-            "something between HEADERS and CONTINUATION",
-            [frame(Kind::Headers, 1, 1, b"\x82"), frame(Kind::Ping, 0, 0, &[0; 8])].concat(),
-            Conn(ContinuationExpected),
+            "HEADERS with a priority in the padding",
+            frame(Kind::Headers, 0x2c, 1, b"\x01\0\0\0\0\0"),
+            Conn(InvalidPadding),
         ),
+        ("HEADERS with half a priority", frame(Kind::Headers, 0x24, 1, b"\0\0\0"), Conn(InvalidFrameSize)),
         (
             "CONTINUATION of another stream",
             [frame(Kind::Headers, 1, 1, b"\x82"), frame(Kind::Continuation, 4, 3, b"")].concat(),
             Conn(ContinuationExpected),
         ),
+        (
+            "CONTINUATION after the end of the block",
+            [headers(1, POST, false), frame(Kind::Continuation, 4, 1, b"")].concat(),
+            Conn(UnexpectedContinuation),
+        ),
+        (
+            "CONTINUATION after CONTINUATION that ended the block",
+            [
+                frame(Kind::Headers, 0, 1, &block(POST)),
+                frame(Kind::Continuation, 4, 1, b""),
+                frame(Kind::Continuation, 4, 1, b""),
+            ]
+            .concat(),
+            Conn(UnexpectedContinuation),
+        ),
     ];
     for (what, input, expected) in cases {
         judge(what, server(), input, *expected);
     }
+}
+
+/// RFC 9113 4.3: a block is one sequence of frames, with nothing between.
+#[test]
+fn nothing_comes_between_the_frames_of_a_block() {
+    let begun = frame(Kind::Headers, 1, 1, &block(GET));
+    let between: &[(&str, Vec<u8>)] = &[
+        ("PING", frame(Kind::Ping, 0, 0, &[0; 8])),
+        ("SETTINGS", frame(Kind::Settings, 0, 0, b"")),
+        ("DATA of the stream", data(1, b"x", false)),
+        ("DATA of another stream", data(3, b"x", false)),
+        ("HEADERS of the stream", headers(1, GET, true)),
+        ("HEADERS of another stream", headers(3, GET, true)),
+        ("PRIORITY", frame(Kind::Priority, 0, 1, &[0; 5])),
+        ("RST_STREAM", rst_stream(1)),
+        ("WINDOW_UPDATE", window_update(0, 1)),
+        ("WINDOW_UPDATE of the stream", window_update(1, 1)),
+        ("GOAWAY", goaway(0)),
+        ("PUSH_PROMISE", frame(Kind::PushPromise, 4, 1, &[0; 4])),
+        ("an unknown frame", b"\0\0\0\x77\0\0\0\0\x01".to_vec()),
+    ];
+    for (what, input) in between {
+        let then_more = frame(Kind::Continuation, 4, 1, b"");
+        judge(what, server(), &[begun.as_slice(), input, &then_more].concat(), Conn(ContinuationExpected));
+    }
+    let head = frame(Kind::Headers, 0, 1, &block(&[(":status", "200")]));
+    judge("a server's PING", client(), &[head, frame(Kind::Ping, 0, 0, &[0; 8])].concat(), Conn(ContinuationExpected));
+}
+
+/// RFC 9113 4.3, RFC 7541: a block that can't be decoded is the end of the connection, whatever it belongs to. What is
+/// wrong with blocks in themselves is with the tests of HPACK.
+#[test]
+fn blocks_that_are_not_hpack_wherever_they_stand() {
+    const BAD: &[(&str, &[u8])] = &[
+        ("index 0 (6.1)", b"\x80"),
+        ("an index beyond the tables (2.3.3)", b"\xbe"),
+        ("a name's index beyond the tables (2.3.3)", b"\x7f\0\x01a"),
+        ("half a field", b"\x82\x00\x05a"),
+        ("a literal without length", b"\x40"),
+        ("an integer that is too large (5.1)", b"\xff\x80\x80\x80\x80\x10"),
+        ("Huffman with padding of a byte (5.2)", b"\0\x01a\x82\x1f\xff"),
+        ("Huffman with padding of zeros (5.2)", b"\0\x01a\x81\x18"),
+        ("Huffman with the end of the string (5.2)", b"\0\x01a\x84\xff\xff\xff\xff"),
+        ("a table larger than allowed (6.3)", b"\x3f\xe2\x1f\x82"),
+        ("a change of the table after a field (4.2)", b"\x82\x20"),
+    ];
+    let refusing = || {
+        let limits = Limits { concurrent_streams_max: 1, ..Limits::default() };
+        let mut side = Side::new(Role::Server, &limits);
+        side.input.extend_from_slice(PREFACE);
+        side.input.extend([frame(Kind::Settings, 0, 0, b""), headers(1, POST, false)].concat());
+        assert!(matches!(side.expect(), Event::Request { .. }));
+        side
+    };
+    let leaving = || {
+        let mut side = server();
+        side.connection.go_away(ErrorCode::NoError, &mut side.out);
+        side
+    };
+    for (what, bad) in BAD {
+        let whole = |stream: u32| frame(Kind::Headers, 5, stream, bad);
+        let after = |first: &[u8]| [first, &whole(1)].concat();
+        let mut halves = frame(Kind::Headers, 1, 1, &bad[..1]);
+        halves.extend(frame(Kind::Continuation, 4, 1, &bad[1..]));
+        let cases = [
+            ("in a request", server(), whole(1)),
+            ("in CONTINUATION", server(), halves),
+            (
+                "behind a whole head",
+                server(),
+                frame(Kind::Headers, 5, 1, &[&block(GET)[..], &[0, 1, b'a', 0], bad].concat()),
+            ),
+            (
+                "behind a malformed head",
+                server(),
+                frame(Kind::Headers, 5, 1, &[&block(&[("A", "")])[..], bad].concat()),
+            ),
+            ("in trailers", server(), after(&headers(1, POST, false))),
+            ("on a stream that ended", server(), after(&headers(1, GET, true))),
+            ("on a stream that was reset", server(), after(&[headers(1, POST, false), rst_stream(1)].concat())),
+            ("on a stream that is refused", refusing(), whole(3)),
+            ("after our GOAWAY", leaving(), whole(1)),
+            ("in a response", client(), whole(1)),
+            ("in a response's trailers", client(), after(&headers(1, &[(":status", "200")], false))),
+        ];
+        for (place, side, input) in cases {
+            judge(&format!("{what} {place}"), side, &input, Conn(InvalidHeaderBlock));
+        }
+    }
+}
+
+/// RFC 9113 4.3.1: once our smaller table is acknowledged, the next block has to begin by saying so.
+#[test]
+fn a_smaller_table_has_to_be_taken_up() {
+    let reduced = |then: &[u8]| {
+        let limits = Limits { header_table_bytes: 100, ..Limits::default() };
+        let mut side = Side::new(Role::Server, &limits);
+        side.input.extend_from_slice(PREFACE);
+        side.input.extend([frame(Kind::Settings, 0, 0, b""), frame(Kind::Settings, 1, 0, b"")].concat());
+        side.nothing();
+        side.out.clear();
+        (side, frame(Kind::Headers, 5, 1, &[then, &block(GET)].concat()))
+    };
+    for (what, size, expected) in [
+        ("no change", &b""[..], Conn(InvalidHeaderBlock)),
+        ("a change to more", b"\x3f\x46", Conn(InvalidHeaderBlock)),
+        ("a change to as much", b"\x3f\x45", Nothing),
+        ("a change to 0 and up again", b"\x20\x3f\x45", Nothing),
+    ] {
+        let (side, input) = reduced(size);
+        judge(what, side, &input, expected);
+    }
+}
+
+/// RFC 9113 5.1: what a server still takes on a stream that both sides have ended.
+#[test]
+fn frames_on_streams_that_both_sides_have_ended() {
+    let ended = || {
+        let mut side = server();
+        side.input.extend(headers(1, GET, true));
+        let Event::Request { stream, .. } = side.expect() else { panic!("no request") };
+        side.connection.send_response(stream, 204, NO_FIELDS, true, &mut side.out).expect("open");
+        side.out.clear();
+        side
+    };
+    let cases: &[(&str, Vec<u8>, Expected)] = &[
+        ("DATA", data(1, b"x", true), Conn(StreamClosed)),
+        ("HEADERS", headers(1, GET, true), Conn(StreamClosed)),
+        ("CONTINUATION", frame(Kind::Continuation, 4, 1, b""), Conn(UnexpectedContinuation)),
+        ("PRIORITY", frame(Kind::Priority, 0, 1, &[0; 5]), Nothing),
+        ("PRIORITY on itself", frame(Kind::Priority, 0, 1, &[0, 0, 0, 1, 0]), Stream(1, SelfDependency)),
+        ("PRIORITY of 4 bytes", frame(Kind::Priority, 0, 1, &[0; 4]), Stream(1, InvalidFrameSize)),
+        ("RST_STREAM", rst_stream(1), Nothing),
+        ("RST_STREAM of 3 bytes", frame(Kind::RstStream, 0, 1, &[0; 3]), Conn(InvalidFrameSize)),
+        ("WINDOW_UPDATE", window_update(1, 1), Nothing),
+        ("WINDOW_UPDATE of 3 bytes", frame(Kind::WindowUpdate, 0, 1, &[0; 3]), Conn(InvalidFrameSize)),
+    ];
+    for (what, input, expected) in cases {
+        judge(what, ended(), input, *expected);
+    }
+}
+
+/// RFC 9113 6.8: so that the peer knows what it may send again.
+#[test]
+fn the_goaway_of_an_error_names_the_latest_stream() {
+    let mut side = server();
+    side.input.extend([headers(1, GET, true), headers(7, POST, false), frame(Kind::Ping, 0, 1, &[0; 8])].concat());
+    while side.event().is_ok_and(|event| event.is_some()) {}
+    let sent = frames(&side.out);
+    let (header, payload) = sent.last().expect("GOAWAY");
+    assert_eq!((header.kind, header.stream, number(payload, 0)), (Kind::GoAway, 0, 7));
+}
+
+#[test]
+fn the_goaway_of_an_error_is_the_last_frame() {
+    let mut side = server();
+    side.input.extend([headers(1, POST, false), frame(Kind::Ping, 0, 1, &[0; 8])].concat());
+    let Event::Request { stream, .. } = side.expect() else { panic!("no request") };
+    assert_eq!(side.event(), Err(Error { kind: InvalidStreamId }));
+    side.connection.reset(stream, ErrorCode::Cancel, &mut side.out);
+    assert!(!side.connection.is_open(stream));
+    assert_eq!(frames(&side.out).last().map(|(header, _)| header.kind), Some(Kind::GoAway));
 }
 
 #[test]
@@ -182,6 +384,17 @@ fn frames_on_streams() {
         ("DATA with all padding", after(&open, frame(Kind::Data, 8, 1, b"\x02xx")), Nothing),
         ("DATA after the end", after(&done, data(1, b"x", false)), Stream(1, StreamClosed)),
         ("HEADERS after the end", after(&done, headers(1, GET, true)), Stream(1, StreamClosed)),
+        ("PRIORITY after the end", after(&done, frame(Kind::Priority, 0, 1, &[0; 5])), Nothing),
+        ("WINDOW_UPDATE after the end", after(&done, window_update(1, 1)), Nothing),
+        ("WINDOW_UPDATE of 0 after the end", after(&done, window_update(1, 0)), Stream(1, ZeroWindowUpdate)),
+        ("WINDOW_UPDATE of 3 bytes", after(&open, frame(Kind::WindowUpdate, 0, 1, &[0; 3])), Conn(InvalidFrameSize)),
+        ("RST_STREAM of 5 bytes", after(&open, frame(Kind::RstStream, 0, 1, &[0; 5])), Conn(InvalidFrameSize)),
+        ("RST_STREAM with an unknown code", after(&open, frame(Kind::RstStream, 0, 1, &[0xff; 4])), Nothing),
+        (
+            "HEADERS after RST_STREAM",
+            [&open, &rst_stream(1)[..], &headers(1, GET, true)].concat(),
+            Stream(1, StreamClosed),
+        ),
         ("DATA after RST_STREAM", [&open, &rst_stream(1)[..], &data(1, b"x", false)].concat(), Stream(1, StreamClosed)),
         ("RST_STREAM twice", [&open, &rst_stream(1)[..], &rst_stream(1)].concat(), Nothing),
         ("WINDOW_UPDATE after RST_STREAM", [&open, &rst_stream(1)[..], &window_update(1, 1)].concat(), Nothing),
@@ -221,7 +434,21 @@ fn frames_on_streams() {
             after(&open, headers(1, &[("connection", "x")], true)),
             Stream(1, ConnectionSpecificField),
         ),
+        (
+            "a name in upper case in trailers",
+            after(&open, headers(1, &[("A", "b")], true)),
+            Stream(1, InvalidFieldName),
+        ),
+        ("a line's end in trailers", after(&open, headers(1, &[("a", "b\r\nc")], true)), Stream(1, InvalidFieldValue)),
         ("trailers", after(&open, headers(1, &[("a", "b")], true)), Nothing),
+        (
+            "trailers of a tunnel",
+            after(
+                &headers(1, &[(":method", "CONNECT"), (":authority", "a:1")], false),
+                headers(1, &[("a", "b")], true),
+            ),
+            Stream(1, ForbiddenTrailer),
+        ),
     ];
     for (what, input, expected) in cases {
         judge(what, server(), input, *expected);
@@ -265,7 +492,77 @@ fn frames_from_a_server() {
         ("HEADERS on an idle stream", headers(7, ok, true), Conn(IdleStream)),
         ("HEADERS on an even stream", headers(2, ok, true), Conn(InvalidStreamId)),
         ("DATA before HEADERS", data(1, b"x", true), Stream(1, DataBeforeHead)),
+        ("DATA on an idle stream", data(7, b"x", false), Conn(IdleStream)),
+        ("DATA on an even stream", data(2, b"x", false), Conn(IdleStream)),
+        ("RST_STREAM on an idle stream", rst_stream(7), Conn(IdleStream)),
+        ("WINDOW_UPDATE on an idle stream", window_update(7, 1), Conn(IdleStream)),
+        ("GOAWAY that goes up", [goaway(1), goaway(3)].concat(), Conn(GoAwayIncreased)),
+        ("RST_STREAM of an error that is none", frame(Kind::RstStream, 0, 1, &[0; 4]), Nothing),
         ("no status", headers(1, &[("a", "b")], true), Stream(1, MissingPseudoField)),
+        (
+            "a status after fields",
+            headers(1, &[("a", "b"), (":status", "200")], true),
+            Stream(1, PseudoFieldAfterFields),
+        ),
+        ("a name in upper case", headers(1, &with(ok, &[("A", "b")]), true), Stream(1, InvalidFieldName)),
+        ("a name with a space", headers(1, &with(ok, &[("a b", "c")]), true), Stream(1, InvalidFieldName)),
+        ("a line's end in a value", headers(1, &with(ok, &[("a", "b\r\nc")]), true), Stream(1, InvalidFieldValue)),
+        ("NUL in a value", headers(1, &with(ok, &[("a", "b\0")]), true), Stream(1, InvalidFieldValue)),
+        ("a space before a value", headers(1, &with(ok, &[("a", " b")]), true), Stream(1, InvalidFieldValue)),
+        ("connection", headers(1, &with(ok, &[("connection", "close")]), true), Stream(1, ConnectionSpecificField)),
+        ("keep-alive", headers(1, &with(ok, &[("keep-alive", "1")]), true), Stream(1, ConnectionSpecificField)),
+        (
+            "chunked",
+            headers(1, &with(ok, &[("transfer-encoding", "chunked")]), true),
+            Stream(1, ConnectionSpecificField),
+        ),
+        ("an upgrade", headers(1, &with(ok, &[("upgrade", "x")]), true), Stream(1, ConnectionSpecificField)),
+        (
+            "two lengths",
+            headers(1, &with(ok, &[("content-length", "1"), ("content-length", "2")]), false),
+            Stream(1, InvalidContentLength),
+        ),
+        (
+            "more than the length",
+            [headers(1, &with(ok, &[("content-length", "1")]), false), data(1, b"xy", true)].concat(),
+            Stream(1, ContentLengthMismatch),
+        ),
+        (
+            "less than the length",
+            [headers(1, &with(ok, &[("content-length", "3")]), false), data(1, b"xy", true)].concat(),
+            Stream(1, ContentLengthMismatch),
+        ),
+        (
+            "nothing of the length",
+            headers(1, &with(ok, &[("content-length", "3")]), true),
+            Stream(1, ContentLengthMismatch),
+        ),
+        (
+            "less than the length, then trailers",
+            [
+                headers(1, &with(ok, &[("content-length", "3")]), false),
+                data(1, b"xy", false),
+                headers(1, &[("a", "b")], true),
+            ]
+            .concat(),
+            Stream(1, ContentLengthMismatch),
+        ),
+        ("a second head", [headers(1, ok, false), headers(1, ok, false)].concat(), Stream(1, TrailersWithoutEnd)),
+        (
+            "a status in trailers",
+            [headers(1, ok, false), headers(1, &[(":status", "200")], true)].concat(),
+            Stream(1, UnknownPseudoField),
+        ),
+        (
+            "trailers that don't end",
+            [headers(1, ok, false), headers(1, &[("a", "b")], false)].concat(),
+            Stream(1, TrailersWithoutEnd),
+        ),
+        (
+            "a body with 304",
+            [headers(1, &[(":status", "304")], false), data(1, b"x", true)].concat(),
+            Stream(1, ContentLengthMismatch),
+        ),
         ("two status", headers(1, &[(":status", "200"), (":status", "200")], true), Stream(1, DuplicatePseudoField)),
         ("a path", headers(1, &[(":status", "200"), (":path", "/")], true), Stream(1, UnknownPseudoField)),
         ("a status of two digits", headers(1, &[(":status", "20")], true), Stream(1, InvalidStatus)),

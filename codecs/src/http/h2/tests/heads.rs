@@ -59,6 +59,8 @@ fn malformed_requests_are_errors_of_their_stream() {
         (get(&[("a b", "b")]), InvalidFieldName),
         (get(&[("a:b", "b")]), InvalidFieldName),
         (get(&[("a\0", "b")]), InvalidFieldName),
+        (get(&[("a\x7f", "b")]), InvalidFieldName),
+        (get(&[("\u{e4}", "b")]), InvalidFieldName),
         (get(&[("a", "b\rc")]), InvalidFieldValue),
         (get(&[("a", "b\nc")]), InvalidFieldValue),
         (get(&[("a", "b\0c")]), InvalidFieldValue),
@@ -81,6 +83,12 @@ fn malformed_requests_are_errors_of_their_stream() {
         (get(&[(":protocol", "websocket")]), UnknownPseudoField),
         (vec![(":method", "CONNECT"), (":authority", "a")], InvalidAuthority),
         (vec![(":method", "CONNECT"), (":authority", "a:1"), (":path", "/")], UnknownPseudoField),
+        (vec![(":method", "CONNECT"), (":authority", "a:1"), (":scheme", "http")], UnknownPseudoField),
+        (vec![(":method", "CONNECT"), (":authority", "a:1"), (":protocol", "websocket")], MissingPseudoField),
+        (
+            vec![(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "a")],
+            MissingPseudoField,
+        ),
         (vec![(":method", "CONNECT")], MissingPseudoField),
         (vec![], MissingPseudoField),
     ];
