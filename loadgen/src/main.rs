@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+#[cfg(not(system_allocator))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

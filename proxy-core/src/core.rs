@@ -189,10 +189,8 @@ impl World {
     }
 
     fn sweep(&self, timer: &Timer) {
-        let clusters: Vec<_> = self.clusters.borrow().values().cloned().collect();
-        for cluster in clusters {
-            cluster.sweep();
-        }
+        let generation = self.generation.borrow().clone();
+        generation.clusters.iter().for_each(|cluster| cluster.sweep());
         if timer.expired() {
             timer.set(self.core.now_ms() + if self.draining.get() { DRAIN_SWEEP_MS } else { SWEEP_MS });
         }

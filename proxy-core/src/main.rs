@@ -13,6 +13,8 @@ use corelane::lanes::{Lanes, Plan};
 use corelane::{log, stats};
 use runtime::DriverChoice;
 
+// The address sanitizer watches the system's allocator only (scripts/asan).
+#[cfg(not(system_allocator))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

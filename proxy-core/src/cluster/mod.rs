@@ -280,8 +280,9 @@ impl Cluster {
     pub(crate) fn sweep(&self) {
         let timeout_ms = self.config.borrow().idle_timeout_ms;
         let oldest_ms = if timeout_ms == 0 { 0 } else { self.core.now_ms().saturating_sub(timeout_ms) };
-        let endpoints = self.endpoints.borrow().clone();
-        for endpoint in endpoints.iter().flat_map(Endpoint::with_named) {
+        // One at a time: what a connection's end leads to may look at the endpoints.
+        let endpoints = (0..).map_while(|at| self.endpoints.borrow().get(at).cloned());
+        for endpoint in endpoints.flat_map(|endpoint| endpoint.with_named()) {
             let unfit = |connection: &mut Connection| {
                 connection.socket.has_input() || (timeout_ms > 0 && connection.idle_since_ms <= oldest_ms)
             };
