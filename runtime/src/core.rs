@@ -102,7 +102,7 @@ pub fn run<F: Future<Output = ()> + 'static>(
 }
 
 impl Inner {
-    fn tick(&self) {
+    pub(crate) fn tick(&self) {
         let now = self.host.monotonic_us();
         self.now_us.set(now);
         self.table.borrow_mut().now_ms = now / 1_000;

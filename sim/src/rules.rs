@@ -8,7 +8,7 @@
 //! | a response that broke off with an orderly end | never: it would look whole where its length isn't known |
 //! | an end without an answer | the client's own connection was torn, the listener was leaving and no origin saw the request, or an exchange that was under way on the same connection is excused: the proxy resets it with the response that broke off |
 //!
-//! An excuse is something that was done to the request's own attempts: an origin broke one off on purpose, the network
+//! An excuse is something that was done to the request's own attempts: an origin broke one off on purpose (or the connection that it shared), the network
 //! tore a connection that one was on, or no origin saw the request while the network refused, hung or tore connections.
 //! A request that may not be sent again (POST, or one whose body was under way) has one more: that origins ended idle
 //! connections, one of which it may have met.
@@ -41,7 +41,7 @@ pub(crate) struct World<'a> {
 
 impl World<'_> {
     fn was_hurt(&self, visit: &Visit) -> bool {
-        visit.breach || self.recorder.was_torn(visit.from)
+        visit.breach || visit.dragged_along || self.recorder.was_torn(visit.from)
     }
 
     fn excuse(&self, entry: &Entry) -> bool {

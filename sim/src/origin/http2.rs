@@ -30,6 +30,8 @@ struct Origin {
     link: Link,
     from: SocketAddr,
     visitors: BTreeMap<u32, Visitor>,
+    /// Requests that came on the connection: id and which visit.
+    came: Vec<(u64, usize)>,
     over: bool,
     /// Ends when nothing is under way any more.
     closing: bool,
@@ -44,9 +46,20 @@ pub(crate) async fn serve(mut stage: Stage, socket: Socket) {
     let link = Link::new(Role::Server, socket, &mut stage.random);
     let idle_ms = stage.random.size(stage.profile.origin_idle_ms_max);
     let visitors = BTreeMap::new();
-    Origin { stage, link, from, visitors, over: false, closing: false, resets: false, idle_ms, requests: 0 }
-        .run()
-        .await;
+    Origin {
+        stage,
+        link,
+        from,
+        visitors,
+        came: Vec::new(),
+        over: false,
+        closing: false,
+        resets: false,
+        idle_ms,
+        requests: 0,
+    }
+    .run()
+    .await;
 }
 
 impl Origin {
@@ -131,6 +144,7 @@ impl Origin {
         }
         self.requests += 1;
         let place = self.stage.ledger.visit(&ask, self.from);
+        self.came.push((ask.id, place));
         let due_ms = if ask.early { self.stage.core.now_ms() + ask.delay_ms } else { u64::MAX };
         let visitor = Visitor { stream, ask, place, got: 0, due_ms, answered: false };
         self.visitors.insert(stream.id, visitor);
@@ -158,7 +172,9 @@ impl Origin {
             visitor.answered = true;
             let (stream, ask) = (visitor.stream, &visitor.ask);
             let has_body = !matches!(ask.status, 204 | 304);
-            let end = !has_body || ask.verb == Verb::Head;
+            // A body of no bytes that was announced is whole with its head.
+            let announced_empty = ask.response == 0 && !ask.response_chunked;
+            let end = !has_body || ask.verb == Verb::Head || announced_empty;
             let refuses = matches!(ask.ending, Ending::NoAnswer | Ending::Reset);
             let breach = ask.ending.is_breach() && (refuses || !end);
             self.stage
@@ -217,9 +233,9 @@ impl Origin {
             }
         }
         if self.resets {
-            // It was done to all of them.
-            for visitor in self.visitors.values() {
-                self.stage.ledger.visited(visitor.ask.id, visitor.place, |visit| visit.breach = true);
+            // It is done to all of them; answers may be on their way.
+            for (id, place) in &self.came {
+                self.stage.ledger.visited(*id, *place, |visit| visit.dragged_along = true);
             }
         }
     }
