@@ -46,6 +46,8 @@ pub(crate) enum Got {
     GoAway {
         last_stream: u32,
     },
+    /// A stream that was one too many.
+    Refused,
     /// The peer broke the protocol.
     Broken(String),
     /// The connection has ended; `orderly`: not with a reset.
@@ -197,7 +199,7 @@ impl Link {
             }
             Event::GoAway { last_stream, .. } => Got::GoAway { last_stream },
             // Until our SETTINGS arrive the peer may open as many streams as it likes; they are refused, and no harm done.
-            Event::StreamError { kind: ErrorKind::TooManyStreams, .. } => return Some(None),
+            Event::StreamError { kind: ErrorKind::TooManyStreams, .. } => Got::Refused,
             Event::StreamError { kind, .. } | Event::HeadTooLarge { kind, .. } => Got::Broken(kind.as_str().into()),
             Event::Interim { .. } | Event::Window { .. } | Event::SettingsChanged | Event::PingAck { .. } => {
                 return Some(None);

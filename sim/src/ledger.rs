@@ -73,6 +73,8 @@ pub(crate) struct Ledger {
     pub(crate) recorder: Recorder,
     /// Connections that origins ended because they were idle.
     pub(crate) idle_closes: Rc<Cell<u64>>,
+    /// Streams that origins refused for their number.
+    pub(crate) refused_streams: Rc<Cell<u64>>,
     next_id: Rc<Cell<u64>>,
     /// Clients that have not finished.
     pub(crate) clients: Rc<Cell<usize>>,
@@ -84,6 +86,7 @@ impl Ledger {
             books: Rc::default(),
             recorder,
             idle_closes: Rc::default(),
+            refused_streams: Rc::default(),
             next_id: Rc::new(Cell::new(1)),
             clients: Rc::default(),
         }

@@ -189,6 +189,7 @@ impl Client<'_> {
                     self.end(stream, outcome);
                 }
             }
+            Got::Refused => {}
             Got::Request { .. } => self.stage.ledger.violation("the proxy asks a client".into()),
         }
     }

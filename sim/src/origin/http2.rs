@@ -127,6 +127,10 @@ impl Origin {
             Got::End { stream } => self.ended(stream),
             Got::Reset { stream, .. } => drop(self.visitors.remove(&stream.id)),
             Got::GoAway { .. } => self.closing = true,
+            Got::Refused => {
+                let refused = &self.stage.ledger.refused_streams;
+                refused.set(refused.get() + 1);
+            }
             Got::Broken(what) => self.stage.ledger.violation(format!("the proxy's HTTP/2 at the origin: {what}")),
             Got::Over { .. } => self.over = true,
             Got::Response { .. } => self.stage.ledger.violation("the proxy answers an origin".into()),
