@@ -261,6 +261,13 @@ impl Core {
         self.0.pool.heap(bytes)
     }
 
+    /// For queues of slices: `slice` is going to wait behind `last`, if anything waits. A small piece is copied behind it,
+    /// so that what waits doesn't pin receive buffers; returns what is to be put behind `last`, if anything is.
+    #[inline]
+    pub fn join(&self, last: Option<&mut Slice>, slice: Slice) -> Option<Slice> {
+        self.0.pool.join(last, slice)
+    }
+
     /// "uring", "epoll" or "simulation".
     pub fn driver_name(&self) -> &'static str {
         self.0.driver_name

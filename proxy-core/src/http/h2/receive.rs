@@ -94,10 +94,11 @@ impl Mux {
                         continue;
                     };
                     if !range.is_empty() {
-                        shared.put(Inbound::Data(match whole {
+                        let data = match whole {
                             Some(slice) => slice.slice(range),
                             None => self.core.own(Box::from(&bytes[range])),
-                        }));
+                        };
+                        shared.put_data(&self.core, data);
                     }
                     if end_stream {
                         shared.end();

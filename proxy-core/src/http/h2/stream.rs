@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use codecs::http::h1::Trailers;
 use codecs::http::h2::{ErrorCode, Message, SendError, StreamRef, field_lines, text_lines};
-use runtime::Slice;
+use runtime::{Core, Slice};
 
 use super::{IDLE_MAX, Mux, Pumped, SPARE_MAX, State};
 
@@ -112,6 +112,19 @@ impl Shared {
 
     pub(super) fn put(&self, item: Inbound) {
         self.inbox.borrow_mut().items.push_back(item);
+    }
+
+    /// Data waits as what a socket received does: small pieces behind others are copied, or frames of a byte each would
+    /// pin a receive buffer each.
+    pub(super) fn put_data(&self, core: &Core, slice: Slice) {
+        let mut inbox = self.inbox.borrow_mut();
+        let last = match inbox.items.back_mut() {
+            Some(Inbound::Data(last)) => Some(last),
+            _ => None,
+        };
+        if let Some(slice) = core.join(last, slice) {
+            inbox.items.push_back(Inbound::Data(slice));
+        }
     }
 
     pub(super) fn end(&self) {
@@ -290,7 +303,9 @@ impl Stream {
             return;
         }
         outbox.queued_bytes += slice.len();
-        outbox.queued.push_back(slice);
+        if let Some(slice) = self.mux.core.join(outbox.queued.back_mut(), slice) {
+            outbox.queued.push_back(slice);
+        }
     }
 
     /// Ends our direction behind what is queued.
