@@ -24,6 +24,12 @@ pub const BLOCK_BYTES: usize = 4 * 1024;
 const PAGE_BYTES: usize = 4096;
 /// Receive buffers are allocated this many at a time.
 const CHUNK_BUFFERS: usize = 64;
+/// Pieces up to this size are copied into blocks when they join others that wait: cheaper than one more part in a gathered
+/// send, and they don't pin a receive buffer.
+pub(crate) const COPIED_BYTES_MAX: usize = 2048;
+/// The same once slices hold more than half of the receive buffers that may exist, and for whatever waits: those who make
+/// others wait must not take the last buffers, without which nobody is heard.
+const COPIED_BYTES_MAX_SCARCE: usize = RECEIVE_BUFFER_BYTES / 4;
 /// Blocks kept for reuse; more go back to the allocator.
 const BLOCKS_KEPT_MAX: usize = 1024;
 
@@ -55,6 +61,8 @@ struct Shared {
     /// Memory of the receive buffers, where it is freed with the pool.
     chunks: RefCell<Vec<(NonNull<u8>, Layout)>>,
     lent: Cell<usize>,
+    /// Slices hold more than half of the receive buffers that may exist.
+    scarce: Cell<bool>,
     /// Fewest free buffers since the last trim.
     free_min: Cell<usize>,
     /// Buffers at the bottom of the free list whose pages were given back.
@@ -95,6 +103,7 @@ impl Pool {
             receive: RefCell::default(),
             chunks: RefCell::default(),
             lent: Cell::new(0),
+            scarce: Cell::new(false),
             free_min: Cell::new(0),
             trimmed: Cell::new(0),
         });
@@ -111,6 +120,8 @@ impl Pool {
     pub(crate) fn lend(&self) -> Option<(u16, NonNull<u8>)> {
         let shared = self.shared();
         let mut free = shared.free.borrow_mut();
+        let held = shared.receive.borrow().len() - free.len() - shared.lent.get();
+        shared.scarce.set(held > self.buffers_max / 2);
         let popped = free.pop();
         shared.free_min.set(shared.free_min.get().min(free.len()));
         drop(free);
@@ -250,6 +261,27 @@ impl Pool {
         Slice { meta, start: 0, end: 0 }
     }
 
+    /// A slice that is going to wait behind `last`, if anything waits: small pieces are copied behind it, as far as its
+    /// block has room. Returns what is to be put behind `last`, if anything is.
+    #[inline]
+    pub(crate) fn join(&self, last: Option<&mut Slice>, slice: Slice) -> Option<Slice> {
+        let scarce = self.shared().scarce.get();
+        if slice.len() > COPIED_BYTES_MAX || (last.is_none() && !scarce) {
+            let copied = scarce && slice.len() <= COPIED_BYTES_MAX_SCARCE && slice.is_received();
+            return Some(if copied { self.heap(Box::from(&*slice)) } else { slice });
+        }
+        let mut bytes = &*slice;
+        if let Some(last) = last {
+            bytes = &bytes[last.extend(bytes)..];
+        }
+        if bytes.is_empty() {
+            return None;
+        }
+        let mut block = self.block();
+        block.extend(bytes);
+        Some(block)
+    }
+
     /// Bytes that the caller owns, as a slice; freed with its last view.
     pub(crate) fn heap(&self, bytes: Box<[u8]>) -> Slice {
         self.hold();
@@ -360,6 +392,11 @@ impl Slice {
         part.truncate(range.end);
         part.advance(range.start);
         part
+    }
+
+    /// It is a view of a receive buffer.
+    fn is_received(&self) -> bool {
+        matches!(self.meta().kind, Kind::Receive { .. })
     }
 
     pub(crate) fn as_ptr(&self) -> *const u8 {
@@ -544,6 +581,26 @@ mod tests {
         pool.unlend(id);
         let all: Vec<Slice> = (0..7).map(|_| filled(&pool, &[b'x'; RECEIVE_BUFFER_BYTES])).collect();
         assert!(all.iter().all(|slice| slice.iter().all(|byte| *byte == b'x')));
+    }
+
+    #[test]
+    fn small_pieces_that_wait_are_copied_and_when_buffers_are_scarce_larger_ones_too() {
+        let pool = Pool::new(8);
+        let first = pool.join(None, filled(&pool, b"first")).expect("it waits as it is");
+        assert_eq!(pool.occupancy(), (8, 1));
+        let mut second = pool.join(Some(&mut first.clone()), filled(&pool, b"sec")).expect("a block");
+        assert!(pool.join(Some(&mut second), filled(&pool, b"ond")).is_none());
+        assert_eq!((&*second, pool.occupancy()), (&b"second"[..], (8, 1)));
+        let large: Vec<Slice> = (0..4).map(|_| filled(&pool, &[b'x'; 10_000])).collect();
+        let kept = pool.join(None, filled(&pool, &[b'y'; 10_000])).expect("it waits");
+        // More than half are held now, which the next that is lent shows.
+        pool.unlend(pool.lend().expect("a free buffer").0);
+        let before = pool.occupancy().1;
+        let copied = pool.join(None, filled(&pool, &[b'z'; 10_000])).expect("it waits");
+        let small = pool.join(None, filled(&pool, b"small")).expect("it waits");
+        assert_eq!(pool.occupancy().1, before);
+        assert!(copied.iter().all(|byte| *byte == b'z') && &*small == b"small");
+        drop((large, kept));
     }
 
     #[test]

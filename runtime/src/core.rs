@@ -102,7 +102,7 @@ pub fn run<F: Future<Output = ()> + 'static>(
 }
 
 impl Inner {
-    fn tick(&self) {
+    pub(crate) fn tick(&self) {
         let now = self.host.monotonic_us();
         self.now_us.set(now);
         self.table.borrow_mut().now_ms = now / 1_000;
@@ -259,6 +259,13 @@ impl Core {
     /// Bytes of the caller's as a slice, for sending without a copy.
     pub fn own(&self, bytes: Box<[u8]>) -> Slice {
         self.0.pool.heap(bytes)
+    }
+
+    /// For queues of slices: `slice` is going to wait behind `last`, if anything waits. A small piece is copied behind it,
+    /// so that what waits doesn't pin receive buffers; returns what is to be put behind `last`, if anything is.
+    #[inline]
+    pub fn join(&self, last: Option<&mut Slice>, slice: Slice) -> Option<Slice> {
+        self.0.pool.join(last, slice)
     }
 
     /// "uring", "epoll" or "simulation".

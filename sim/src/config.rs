@@ -13,6 +13,7 @@ pub(crate) const SECOND: SocketAddr = SocketAddr::new(PROXY, 81);
 pub(crate) const RAW: SocketAddr = SocketAddr::new(PROXY, 90);
 
 pub(crate) const HTTP1_PORT: u16 = 8080;
+pub(crate) const HTTP2_PORT: u16 = 8081;
 pub(crate) const TCP_PORT: u16 = 9000;
 
 pub(crate) fn client_machine() -> IpAddr {
@@ -79,8 +80,9 @@ impl Plan {
             "  - name: raw\n    address: {RAW}\n    tcp: {{ cluster: raw, connect_attempts_max: 3, access_log: [] }}\n\
              clusters:\n"
         );
-        self.cluster(&mut out, "plain", HTTP1_PORT);
-        self.cluster(&mut out, "raw", TCP_PORT);
+        self.cluster(&mut out, "plain", HTTP1_PORT, "http1");
+        self.cluster(&mut out, "second", HTTP2_PORT, "http2");
+        self.cluster(&mut out, "raw", TCP_PORT, "http1");
         out
     }
 
@@ -93,17 +95,19 @@ impl Plan {
         );
         let retry = "retry: { on: [connect_failure, reset], attempts: 2 }";
         let retry = if self.retries { retry } else { "timeout: 0s" };
+        let _ =
+            writeln!(out, "        - match: {{ prefix: /second/ }}\n          cluster: second\n          timeout: 0s");
         let _ = writeln!(out, "        - match: {{ prefix: /retried/ }}\n          cluster: plain\n          {retry}");
         let _ =
             writeln!(out, "        - match: {{ prefix: /plain/ }}\n          cluster: plain\n          timeout: 0s");
     }
 
-    fn cluster(&self, out: &mut String, name: &str, port: u16) {
+    fn cluster(&self, out: &mut String, name: &str, port: u16, protocol: &str) {
         let endpoints: Vec<String> =
             self.members.iter().map(|origin| format!("'{}'", SocketAddr::new(origin_machine(*origin), port))).collect();
         let _ = write!(
             out,
-            "  - name: {name}\n    balance: {}\n    endpoints: [{}]\n    idle_timeout: {}ms\n    \
+            "  - name: {name}\n    balance: {}\n    endpoints: [{}]\n    protocol: {protocol}\n    idle_timeout: {}ms\n    \
              requests_per_connection_max: {}\n    breaker: {{ connections_max: {} }}\n",
             self.balance,
             endpoints.join(", "),

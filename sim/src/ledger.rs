@@ -39,6 +39,8 @@ pub(crate) struct Visit {
     pub(crate) answered: bool,
     /// The origin broke it off.
     pub(crate) breach: bool,
+    /// The origin broke off the connection that it came on, for another's sake.
+    pub(crate) dragged_along: bool,
 }
 
 pub(crate) struct Entry {
@@ -71,6 +73,8 @@ pub(crate) struct Ledger {
     pub(crate) recorder: Recorder,
     /// Connections that origins ended because they were idle.
     pub(crate) idle_closes: Rc<Cell<u64>>,
+    /// Streams that origins refused for their number.
+    pub(crate) refused_streams: Rc<Cell<u64>>,
     next_id: Rc<Cell<u64>>,
     /// Clients that have not finished.
     pub(crate) clients: Rc<Cell<usize>>,
@@ -82,6 +86,7 @@ impl Ledger {
             books: Rc::default(),
             recorder,
             idle_closes: Rc::default(),
+            refused_streams: Rc::default(),
             next_id: Rc::new(Cell::new(1)),
             clients: Rc::default(),
         }
@@ -151,7 +156,7 @@ impl Ledger {
     /// A request's head has reached an origin. Returns which of its visits this is.
     pub(crate) fn visit(&self, ask: &Ask, from: SocketAddr) -> usize {
         self.recorder.note("origin", &format!("{} arrives from {from}", ask.id));
-        let visit = Visit { from, whole: false, answered: false, breach: false };
+        let visit = Visit { from, whole: false, answered: false, breach: false, dragged_along: false };
         let known = self.with(ask.id, |entry| {
             entry.visits.push(visit);
             (entry.ask == *ask, entry.sent, entry.visits.len() - 1)

@@ -14,6 +14,7 @@
 mod ask;
 mod client;
 mod config;
+mod http2;
 mod ledger;
 mod message;
 mod origin;

@@ -25,6 +25,11 @@ pub(crate) struct Profile {
 }
 
 impl Profile {
+    /// Segments of one message may come seconds apart.
+    pub(crate) fn is_sluggish(&self) -> bool {
+        self.faults.latency_us.1 + self.faults.stall_us + self.faults.late_us > 500_000
+    }
+
     pub(crate) fn draw(random: &mut Random) -> Profile {
         let calm = Profile {
             name: "calm",

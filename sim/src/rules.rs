@@ -8,10 +8,10 @@
 //! | a response that broke off with an orderly end | never: it would look whole where its length isn't known |
 //! | an end without an answer | the client's own connection was torn, the listener was leaving and no origin saw the request, or an exchange that was under way on the same connection is excused: the proxy resets it with the response that broke off |
 //!
-//! An excuse is something that was done to the request's own attempts: an origin broke one off on purpose, the network
+//! An excuse is something that was done to the request's own attempts: an origin broke one off on purpose (or the connection that it shared), the network
 //! tore a connection that one was on, or no origin saw the request while the network refused, hung or tore connections.
 //! A request that may not be sent again (POST, or one whose body was under way) has one more: that origins ended idle
-//! connections, one of which it may have met.
+//! connections, one of which it may have met, or refused streams for their number, of which it may have been one.
 //!
 //! Whatever the client saw: a request that isn't idempotent reaches an origin once at most (unless its
 //! route asks for retries), others no more often than
@@ -34,14 +34,15 @@ pub(crate) const RETRIES: usize = 2;
 pub(crate) struct World<'a> {
     pub(crate) entries: &'a BTreeMap<u64, Entry>,
     pub(crate) recorder: &'a Recorder,
-    pub(crate) idle_closes: u64,
+    /// Idle connections that origins ended, and streams that they refused.
+    pub(crate) turned_away: u64,
     /// The proxy was told to cut off what is left.
     pub(crate) cut_off: bool,
 }
 
 impl World<'_> {
     fn was_hurt(&self, visit: &Visit) -> bool {
-        visit.breach || self.recorder.was_torn(visit.from)
+        visit.breach || visit.dragged_along || self.recorder.was_torn(visit.from)
     }
 
     fn excuse(&self, entry: &Entry) -> bool {
@@ -50,7 +51,7 @@ impl World<'_> {
         let may_repeat = entry.ask.verb.is_idempotent() && entry.ask.body == 0 && !entry.ask.chunked;
         entry.visits.iter().any(|visit| self.was_hurt(visit))
             || (unseen && injuries.refused + injuries.hung + injuries.torn > 0)
-            || (unseen && !may_repeat && self.idle_closes > 0)
+            || (unseen && !may_repeat && self.turned_away > 0)
             || self.cut_off
     }
 

@@ -8,7 +8,7 @@ use runtime::Bell;
 use runtime::sim::{Random, Simulation};
 
 use crate::client::{self, Work};
-use crate::config::{self, HTTP1_PORT, Plan, RAW, SECOND, TCP_PORT, WEB};
+use crate::config::{self, HTTP1_PORT, HTTP2_PORT, Plan, RAW, SECOND, TCP_PORT, WEB};
 use crate::ledger::Ledger;
 use crate::origin::{self, Speaks};
 use crate::profile::Profile;
@@ -204,7 +204,8 @@ impl Play<'_> {
         for origin in 0..self.plan.origins {
             let machine = config::origin_machine(origin);
             let core = self.add_core(machine)?;
-            for (port, speaks) in [(HTTP1_PORT, Speaks::Http1), (TCP_PORT, Speaks::Tcp)] {
+            let speaks = [(HTTP1_PORT, Speaks::Http1), (HTTP2_PORT, Speaks::Http2), (TCP_PORT, Speaks::Tcp)];
+            for (port, speaks) in speaks {
                 let stage = self.stage(profile, &core);
                 core.spawn(origin::listen(stage, (machine, port).into(), speaks));
             }
@@ -225,11 +226,14 @@ impl Play<'_> {
                 let second = self.plan.has_second && self.random.chance(400);
                 let work = Work {
                     listener: if second { SECOND } else { WEB },
-                    routes: vec!["plain", "retried"],
+                    routes: vec!["plain", "retried", "second", "second"],
                     exchanges: self.random.between(1, 12) as u32,
                     at_once: self.random.between(1, 4),
                 };
-                core.spawn(client::http1::run(stage, work));
+                match self.random.chance(400) {
+                    true => core.spawn(client::http2::run(stage, work)),
+                    false => core.spawn(client::http1::run(stage, work)),
+                }
             }
         }
         Ok(())
@@ -298,9 +302,10 @@ impl Play<'_> {
     }
 
     fn judge(&mut self) -> Result<(), String> {
-        let (recorder, idle_closes, cut_off) = (&self.ledger.recorder, self.ledger.idle_closes.get(), self.cut_off);
+        let (recorder, cut_off) = (&self.ledger.recorder, self.cut_off);
+        let turned_away = self.ledger.idle_closes.get() + self.ledger.refused_streams.get();
         let wrong = self.ledger.look(|entries| {
-            let world = World { entries, recorder, idle_closes, cut_off };
+            let world = World { entries, recorder, turned_away, cut_off };
             entries.values().find_map(|entry| {
                 let what = world.judge(entry).err()?;
                 Some(format!("exchange {}: {what}\n  {:?}\n  {:?}", entry.ask.id, entry.ask, entry.visits))

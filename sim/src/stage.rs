@@ -51,11 +51,9 @@ impl Pace {
         self.not_before_ms = stage.core.now_ms() + stage.pause_ms();
     }
 
-    /// Wakes the running task when it may go on.
-    pub(crate) fn arm(&self, core: &Core, timer: &Timer) {
-        if !self.may(core) {
-            timer.set(self.not_before_ms);
-        }
+    /// When it may go on, ms; MAX if it may now.
+    pub(crate) fn due_ms(&self, core: &Core) -> u64 {
+        if self.may(core) { u64::MAX } else { self.not_before_ms }
     }
 }
 

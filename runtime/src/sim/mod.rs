@@ -168,6 +168,8 @@ impl Simulation {
             let now_us = network.now_us;
             network.trace.note(now_us, "turn", &[number as u64], || format!("core {number}"));
         }
+        // Here the core comes out of the kernel: the time that it read on its way in is over.
+        inner.tick();
         match lane.stage {
             Stage::Running => {
                 inner.turn(&mut lane.driver, &lane.bell)?;

@@ -721,7 +721,8 @@ impl Network {
             let (segment, others) = rest.split_at(n);
             rest = others;
             let at = self.arrival_at(peer);
-            let Some(target) = self.get(peer) else { return };
+            // To a socket that has been reset nothing arrives any more: a hole would follow what it has.
+            let Some(target) = self.get(peer).filter(|target| !target.broken) else { break };
             target.incoming.flying.push_back((at, segment.to_vec()));
             target.incoming.flying_bytes += segment.len();
             self.schedule(at, Event::Look { socket: peer });

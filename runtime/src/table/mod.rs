@@ -14,7 +14,7 @@ mod reports;
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
-use crate::buffers::{BLOCK_BYTES, Pool, Slice};
+use crate::buffers::{BLOCK_BYTES, COPIED_BYTES_MAX, Pool, Slice};
 use crate::descriptor::Descriptor;
 use crate::executor::TaskId;
 use crate::sys::RawAddress;
@@ -23,9 +23,6 @@ use crate::sys::RawAddress;
 pub const RECEIVED_BYTES_HIGH: usize = 256 * 1024;
 /// Received and not yet taken: at or below this receiving goes on.
 pub const RECEIVED_BYTES_LOW: usize = 64 * 1024;
-/// Pieces up to this size are copied into blocks when they join a chain: cheaper than one more part in a gathered
-/// send, and they don't pin a receive buffer.
-const COPIED_BYTES_MAX: usize = 2048;
 /// A bulk receiver (single receives) that gets less than this goes back to multishot.
 const BULK_BYTES_MIN: usize = 16 * 1024;
 /// How long a closed socket may take to send what is queued.
@@ -338,7 +335,9 @@ impl Table {
             return;
         }
         entry.send_bytes += slice.len();
-        entry.send.push_back(slice);
+        if let Some(slice) = pool.join(entry.send.back_mut(), slice) {
+            entry.send.push_back(slice);
+        }
         self.mark(key.index);
     }
 

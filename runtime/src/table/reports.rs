@@ -1,7 +1,7 @@
 //! What drivers report to the table. The driver has checked the generation.
 
 use super::flag::*;
-use super::{BULK_BYTES_MIN, COPIED_BYTES_MAX, Key, Phase, RECEIVED_BYTES_HIGH, Table, append_copy};
+use super::{BULK_BYTES_MIN, Key, Phase, RECEIVED_BYTES_HIGH, Table};
 use crate::buffers::{Pool, Slice};
 use crate::descriptor::Descriptor;
 
@@ -23,10 +23,8 @@ impl Table {
             entry.flags &= !BULK;
         }
         entry.received_bytes += len;
-        if entry.received.is_empty() || len > COPIED_BYTES_MAX {
+        if let Some(slice) = pool.join(entry.received.back_mut(), slice) {
             entry.received.push_back(slice);
-        } else {
-            append_copy(&mut entry.received, pool, &slice);
         }
         if entry.received_bytes >= RECEIVED_BYTES_HIGH {
             entry.flags |= PAUSED | BULK;

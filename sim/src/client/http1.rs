@@ -135,11 +135,8 @@ impl<'a> Batch<'a> {
                 self.stage.ledger.violation(what);
                 return Poll::Ready(After::Over);
             }
-            timer.set(deadline_ms);
-            self.writing.arm(&self.stage.core, &timer);
-            if !self.reading.may(&self.stage.core) {
-                self.reading.arm(&self.stage.core, &timer);
-            }
+            let core = &self.stage.core;
+            timer.set(deadline_ms.min(self.writing.due_ms(core)).min(self.reading.due_ms(core)));
             Poll::Pending
         })
         .await

@@ -1,6 +1,7 @@
 //! Clients: each asks for a number of exchanges, and says what became of every one.
 
 pub(crate) mod http1;
+pub(crate) mod http2;
 mod response;
 pub(crate) mod tcp;
 

@@ -96,9 +96,7 @@ async fn session(stage: &mut Stage, socket: &Socket, talk: Talk) -> Result<u64, 
         if stage.core.now_ms() >= deadline_ms {
             return Poll::Ready(Err("it hangs".into()));
         }
-        timer.set(deadline_ms);
-        writing.arm(&stage.core, &timer);
-        reading.arm(&stage.core, &timer);
+        timer.set(deadline_ms.min(writing.due_ms(&stage.core)).min(reading.due_ms(&stage.core)));
         Poll::Pending
     })
     .await

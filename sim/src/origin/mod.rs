@@ -1,6 +1,7 @@
 //! Origins: they check what arrives, and do what the path says.
 
 pub(crate) mod http1;
+pub(crate) mod http2;
 pub(crate) mod tcp;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use crate::stage::Stage;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Speaks {
     Http1,
+    Http2,
     Tcp,
 }
 
@@ -29,6 +31,7 @@ pub(crate) async fn listen(mut stage: Stage, address: SocketAddr, speaks: Speaks
         let own = stage.fork();
         match speaks {
             Speaks::Http1 => stage.core.spawn(http1::serve(own, socket)),
+            Speaks::Http2 => stage.core.spawn(http2::serve(own, socket)),
             Speaks::Tcp => stage.core.spawn(tcp::serve(own, socket)),
         }
     }

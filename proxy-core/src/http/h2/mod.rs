@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 
 use codecs::http::ErrorKind;
 use codecs::http::h2::{self, Connection, FieldRef, Limits, Message, OpenError, RequestLine, Role, StreamRef};
-use runtime::{Core, Slice};
+use runtime::Core;
 
 use stream::Shared;
 pub(crate) use stream::{Failure, Inbound, Stream};
@@ -29,9 +29,6 @@ use crate::transport::Transport;
 const QUEUED_BYTES_MAX: usize = 128 * 1024;
 /// Payload up to this size is copied behind its frame's header.
 const COPIED_BYTES_MAX: usize = 2 * 1024;
-/// Payload up to this size is copied when it waits for its stream's turn behind what came earlier: otherwise a few bytes of
-/// a stream that nobody takes would hold a whole receive buffer, in which the rest was for others.
-const WAITING_COPIED_BYTES_MAX: usize = 8 * 1024;
 /// Streams that are begun on a connection before an endpoint has ever said how many it takes (RFC 9113 6.5.2 advises no
 /// fewer than 100).
 const STREAMS_UNKNOWN_MAX: u32 = 100;
@@ -80,8 +77,6 @@ struct State {
     partial: Vec<u8>,
     /// What the peer has begun and not ended: a head, or a frame that isn't DATA.
     unfinished: Option<Unfinished>,
-    /// Slices that were received.
-    reads: u64,
     /// No stream goes on from here.
     over: bool,
     ticked_ms: u64,
@@ -128,7 +123,6 @@ impl Mux {
                 blocked: VecDeque::new(),
                 partial: Vec::new(),
                 unfinished: None,
-                reads: 0,
                 over: false,
                 ticked_ms: core.now_ms(),
                 counts: Counts::default(),
@@ -284,14 +278,6 @@ impl Mux {
     fn wake_if_deferred(&self) {
         if self.transport().is_deferred() {
             self.wake_task();
-        }
-    }
-
-    /// A piece that has to wait, in memory of its own if it is small.
-    fn set_apart(&self, piece: Slice) -> Slice {
-        match piece.len() <= WAITING_COPIED_BYTES_MAX {
-            true => self.core.own(Box::from(&piece[..])),
-            false => piece,
         }
     }
 

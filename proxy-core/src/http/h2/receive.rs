@@ -22,7 +22,6 @@ impl Mux {
         };
         let mut state = self.state.borrow_mut();
         state.counts.received_bytes += slice.len() as u64;
-        state.reads += 1;
         let secs = self.core.now_ms().saturating_sub(state.ticked_ms) / 1_000;
         if secs > 0 {
             state.ticked_ms += secs * 1_000;
@@ -109,12 +108,11 @@ impl Mux {
                         continue;
                     };
                     if !range.is_empty() {
-                        let waits = shared.waits_since_before(state.reads);
-                        shared.put(Inbound::Data(match whole {
-                            Some(slice) if waits => self.set_apart(slice.slice(range)),
+                        let data = match whole {
                             Some(slice) => slice.slice(range),
                             None => self.core.own(Box::from(&bytes[range])),
-                        }));
+                        };
+                        shared.put_data(&self.core, data);
                     }
                     if end_stream {
                         shared.end();

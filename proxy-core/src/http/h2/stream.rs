@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use codecs::http::h1::Trailers;
 use codecs::http::h2::{ErrorCode, FieldRef, Message, SendError, StreamRef, field_lines, text_lines};
-use runtime::Slice;
+use runtime::{Core, Slice};
 
 use super::{IDLE_MAX, Mux, Pumped, SPARE_MAX, State};
 use crate::tls::TlsFacts;
@@ -59,8 +59,6 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Inbox {
     items: VecDeque<Inbound>,
-    /// By its number, the read that brought the first of them.
-    since_read: u64,
     ended: bool,
     failed: Option<Failure>,
 }
@@ -117,13 +115,17 @@ impl Shared {
         self.inbox.borrow_mut().items.push_back(item);
     }
 
-    /// Whether something has been there since before this read; if nothing is there, it will have been since it.
-    pub(super) fn waits_since_before(&self, read: u64) -> bool {
+    /// Data waits as what a socket received does: small pieces behind others are copied, or frames of a byte each would
+    /// pin a receive buffer each.
+    pub(super) fn put_data(&self, core: &Core, slice: Slice) {
         let mut inbox = self.inbox.borrow_mut();
-        if inbox.items.is_empty() {
-            inbox.since_read = read;
+        let last = match inbox.items.back_mut() {
+            Some(Inbound::Data(last)) => Some(last),
+            _ => None,
+        };
+        if let Some(slice) = core.join(last, slice) {
+            inbox.items.push_back(Inbound::Data(slice));
         }
-        inbox.since_read != read
     }
 
     pub(super) fn end(&self) {
@@ -311,8 +313,9 @@ impl Stream {
             return;
         }
         outbox.queued_bytes += slice.len();
-        let slice = if outbox.in_line { self.mux.set_apart(slice) } else { slice };
-        outbox.queued.push_back(slice);
+        if let Some(slice) = self.mux.core.join(outbox.queued.back_mut(), slice) {
+            outbox.queued.push_back(slice);
+        }
     }
 
     /// Ends our direction behind what is queued.
