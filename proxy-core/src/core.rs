@@ -189,10 +189,8 @@ impl World {
     }
 
     fn sweep(&self, timer: &Timer) {
-        let clusters: Vec<_> = self.clusters.borrow().values().cloned().collect();
-        for cluster in clusters {
-            cluster.sweep();
-        }
+        let generation = self.generation.borrow().clone();
+        generation.clusters.iter().for_each(|cluster| cluster.sweep());
         if timer.expired() {
             timer.set(self.core.now_ms() + if self.draining.get() { DRAIN_SWEEP_MS } else { SWEEP_MS });
         }
@@ -276,8 +274,8 @@ impl World {
         self.listeners.borrow().values().for_each(|listener| listener.stop_accepting());
         self.wake_connections();
         sweep.set(self.core.now_ms() + DRAIN_SWEEP_MS);
-        let clusters: Vec<_> = self.clusters.borrow().values().cloned().collect();
-        clusters.iter().for_each(|cluster| cluster.drain());
+        let generation = self.generation.borrow().clone();
+        generation.clusters.iter().for_each(|cluster| cluster.drain());
     }
 
     fn drained(&self) -> bool {
