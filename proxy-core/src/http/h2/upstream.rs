@@ -294,6 +294,10 @@ impl Driven {
             self.cluster.stats.inc(ClusterStat::Http2KeepaliveTimeout);
             return Poll::Ready(());
         }
+        // Woken at the end of each stream, and when the endpoint first answers.
+        if self.mux.live() == 0 && self.mux.has_answered() {
+            self.cluster.http2_idle();
+        }
         if !read_all {
             context.waker().wake_by_ref();
         }
