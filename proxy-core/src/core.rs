@@ -279,8 +279,8 @@ impl World {
         self.listeners.borrow().values().for_each(|listener| listener.stop_accepting());
         self.wake_connections();
         sweep.set(self.core.now_ms() + DRAIN_SWEEP_MS);
-        let clusters: Vec<_> = self.clusters.borrow().values().cloned().collect();
-        clusters.iter().for_each(|cluster| cluster.drain());
+        let generation = self.generation.borrow().clone();
+        generation.clusters.iter().for_each(|cluster| cluster.drain());
     }
 
     fn drained(&self) -> bool {

@@ -75,6 +75,8 @@ pub(crate) struct Ledger {
     pub(crate) idle_closes: Rc<Cell<u64>>,
     /// Streams that origins refused for their number.
     pub(crate) refused_streams: Rc<Cell<u64>>,
+    /// Connections for many requests that origins reset; requests may have been on their way.
+    pub(crate) breaks: Rc<Cell<u64>>,
     next_id: Rc<Cell<u64>>,
     /// Clients that have not finished.
     pub(crate) clients: Rc<Cell<usize>>,
@@ -87,6 +89,7 @@ impl Ledger {
             recorder,
             idle_closes: Rc::default(),
             refused_streams: Rc::default(),
+            breaks: Rc::default(),
             next_id: Rc::new(Cell::new(1)),
             clients: Rc::default(),
         }

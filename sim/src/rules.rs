@@ -9,7 +9,8 @@
 //! | an end without an answer | the client's own connection was torn, the listener was leaving and no origin saw the request, or an exchange that was under way on the same connection is excused: the proxy resets it with the response that broke off |
 //!
 //! An excuse is something that was done to the request's own attempts: an origin broke one off on purpose (or the connection that it shared), the network
-//! tore a connection that one was on, or no origin saw the request while the network refused, hung or tore connections.
+//! tore a connection that one was on, or no origin saw the request while the network refused, hung or tore connections, or an
+//! origin reset one that carries many requests.
 //! A request that may not be sent again (POST, or one whose body was under way) has one more: that origins ended idle
 //! connections, one of which it may have met, or refused streams for their number, of which it may have been one.
 //!
@@ -36,6 +37,8 @@ pub(crate) struct World<'a> {
     pub(crate) recorder: &'a Recorder,
     /// Idle connections that origins ended, and streams that they refused.
     pub(crate) turned_away: u64,
+    /// Connections for many requests that origins reset.
+    pub(crate) breaks: u64,
     /// The proxy was told to cut off what is left.
     pub(crate) cut_off: bool,
 }
@@ -50,7 +53,7 @@ impl World<'_> {
         let unseen = entry.visits.is_empty();
         let may_repeat = entry.ask.verb.is_idempotent() && entry.ask.body == 0 && !entry.ask.chunked;
         entry.visits.iter().any(|visit| self.was_hurt(visit))
-            || (unseen && injuries.refused + injuries.hung + injuries.torn > 0)
+            || (unseen && injuries.refused + injuries.hung + injuries.torn + self.breaks > 0)
             || (unseen && !may_repeat && self.turned_away > 0)
             || self.cut_off
     }

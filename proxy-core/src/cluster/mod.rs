@@ -239,6 +239,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// An HTTP/2 connection has nothing under way: whoever waits for room can have its place.
+    pub(crate) fn http2_idle(&self) {
+        self.waiting.wake_one();
+    }
+
     /// Closes an idle connection of any endpoint to make room for another.
     fn evict_idle(&self) -> bool {
         let endpoints = self.endpoints.borrow();

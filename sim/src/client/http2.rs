@@ -169,9 +169,9 @@ impl Client<'_> {
                 above.into_iter().for_each(|stream| self.end(stream, Outcome::NotTaken));
             }
             Got::Broken(what) => {
-                // A preface that comes by and by, over more than a second, is taken for HTTP/1.
-                let by_and_by = self.stage.profile.is_sluggish() && !self.link.connection.is_established();
-                if !by_and_by {
+                // A preface that comes by and by, over more than a second or into the end of a drain, is taken for HTTP/1.
+                let by_and_by = self.stage.profile.is_sluggish() || self.stage.ledger.is_leaving(self.work.listener);
+                if self.link.connection.is_established() || !by_and_by {
                     self.stage.ledger.violation(format!("the proxy's HTTP/2: {what}"));
                 }
                 self.over = true;

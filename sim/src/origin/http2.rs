@@ -237,6 +237,8 @@ impl Origin {
             }
         }
         if self.resets {
+            let breaks = &self.stage.ledger.breaks;
+            breaks.set(breaks.get() + 1);
             // It is done to all of them; answers may be on their way.
             for (id, place) in &self.came {
                 self.stage.ledger.visited(*id, *place, |visit| visit.dragged_along = true);

@@ -298,6 +298,10 @@ impl Driven {
             u64::MAX => timer.clear(),
             next_ms => timer.set(next_ms),
         }
+        // Woken at the end of each stream, and when the endpoint first answers.
+        if self.mux.live() == 0 && self.mux.has_answered() {
+            self.cluster.http2_idle();
+        }
         if !read_all {
             context.waker().wake_by_ref();
         }

@@ -85,6 +85,19 @@ fn requests_over_the_bound_wait_for_a_stream_not_for_a_connection(driver: Driver
     assert_eq!(proxy.stat("cluster.app.upstream_rq_pending_active"), 0);
 }
 
+fn who_waits_for_another_endpoint_gets_the_place_of_a_connection_that_has_nothing_to_do(driver: Driver) {
+    let seen = Arc::new(Seen::default());
+    let (one, two) = (busy_origin(&seen, 10).0, busy_origin(&seen, 10).0);
+    let cluster = format!("breaker: {{ connections_max: 1 }}, endpoints: ['{}', '{}']", one.address, two.address);
+    let app = format!("{{ name: app, protocol: http2, {cluster} }}");
+    let proxy = Proxy::start(driver, &config("routes: [{ match: { prefix: / }, cluster: app }]", &app));
+    let h2 = H2::connect(proxy.web);
+    // In turn at both, for which there is one connection: each time the other's has to go.
+    let began = Instant::now();
+    assert_eq!(at_once(&h2, 4, "/"), [200; 4]);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
 fn an_endpoint_that_cannot_be_reached_fails_all_who_wait_at_once(driver: Driver) {
     let deaf = Deaf::new();
     let proxy = in_front_of(driver, deaf.address, "", "connect_timeout: 200ms,");
@@ -423,6 +436,7 @@ on_both_drivers!(
     many_streams_share_one_connection,
     connections_fill_up_to_the_endpoints_limit_and_no_further,
     requests_over_the_bound_wait_for_a_stream_not_for_a_connection,
+    who_waits_for_another_endpoint_gets_the_place_of_a_connection_that_has_nothing_to_do,
     an_endpoint_that_cannot_be_reached_fails_all_who_wait_at_once,
     a_slow_reader_stops_its_own_stream_only,
     a_go_away_moves_what_was_not_processed,
