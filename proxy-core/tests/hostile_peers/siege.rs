@@ -158,7 +158,7 @@ impl Besieged {
         neighbours.are_well();
         let each = peak.saturating_sub(before) / attack.connections as u64;
         assert_eq!(self.stat(attack.counter) - counted, attack.connections as u64, "{}", attack.counter);
-        println!("{}: {each} bytes a connection, over after {:?}", attack.counter, began.elapsed());
+        eprintln!("{}: {each} bytes a connection, over after {:?}", attack.counter, began.elapsed());
         assert!(each <= attack.bytes_max, "{each} bytes a connection, instead of {}", attack.bytes_max);
     }
 }
@@ -171,14 +171,16 @@ fn goes_on(stream: &mut TcpStream, byte: Option<u8>, reads: bool) -> bool {
     {
         return false;
     }
-    while reads {
+    if !reads {
+        return true;
+    }
+    loop {
         match stream.read(&mut [0; 4096]) {
             Ok(0) => return false,
             Ok(_) => {}
             Err(error) => return blocks(&error),
         }
     }
-    true
 }
 
 /// One on a kept connection and one on a new one each time.
