@@ -161,11 +161,8 @@ fn connections_without_a_request(driver: Driver) {
     }
 }
 
-/// What a client may cost that doesn't read: 256 KiB that wait for it and as much that is received. A receive that the
-/// kernel repeats by itself (io_uring) takes all that has arrived, up to 32 buffers, before it can be told to stop.
-fn unread_bytes_max(driver: Driver) -> u64 {
-    if driver == Driver::Uring { 4 << 20 } else { 1 << 20 }
-}
+/// What a client may cost that doesn't read: 256 KiB that wait for it, as much that is received, and what was on its way.
+const UNREAD_BYTES_MAX: u64 = 1 << 20;
 
 fn readers_that_do_not_read(driver: Driver) {
     let besieged = Besieged::new(driver, &http("timeouts: { stream_idle: 1500ms },"), "");
@@ -173,7 +170,7 @@ fn readers_that_do_not_read(driver: Driver) {
         connections: 100,
         first: b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n".into(),
         reads: false,
-        bytes_max: unread_bytes_max(driver),
+        bytes_max: UNREAD_BYTES_MAX,
         counter: "http.attacked.downstream_rq_idle_timeout",
         ..Attack::default()
     });
@@ -223,7 +220,7 @@ fn http2_windows_that_stay_shut(driver: Driver) {
         // INITIAL_WINDOW_SIZE = 0.
         first: http2(&[0, 4, 0, 0, 0, 0], &[frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&fields))]),
         timeout: TIMEOUT * 2,
-        bytes_max: unread_bytes_max(driver),
+        bytes_max: UNREAD_BYTES_MAX,
         counter: "http.attacked.downstream_rq_idle_timeout",
         ..Attack::default()
     });

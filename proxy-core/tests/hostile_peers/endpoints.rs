@@ -85,7 +85,8 @@ fn that_never_read(driver: Driver) {
     let besieged = Besieged::new(driver, http, &format!("{{ name: hostile, endpoints: ['{address}'] }}"));
     besieged.withstands(&Attack {
         connections: 40,
-        first: [&b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\n"[..], &[b'x'; 400_000]].concat(),
+        first: [&b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000000\r\n\r\n"[..], &vec![b'x'; 4_000_000]]
+            .concat(),
         bytes_max: 1 << 20,
         counter: "http.attacked.downstream_rq_idle_timeout",
         gauge: Some("cluster.hostile.upstream_rq_active"),

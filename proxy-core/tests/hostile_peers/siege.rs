@@ -122,9 +122,9 @@ impl Besieged {
         let mut attackers: Vec<Option<TcpStream>> = (0..attack.connections)
             .map(|_| {
                 let mut stream = TcpStream::connect(address).expect("connects");
-                // It may be over already.
-                let _ = stream.write_all(&attack.first);
                 stream.set_nonblocking(true).expect("not blocking");
+                // As much as goes; it may be over already.
+                let _ = stream.write_all(&attack.first);
                 Some(stream)
             })
             .collect();

@@ -25,7 +25,9 @@ pub const RECEIVED_BYTES_LOW: usize = 64 * 1024;
 /// Pieces up to this size are copied into blocks when they join a chain: cheaper than one more part in a gathered
 /// send, and they don't pin a receive buffer.
 const COPIED_BYTES_MAX: usize = 2048;
-/// A bulk receiver (single receives) that gets less than this goes back to multishot.
+/// Every connection begins as a bulk receiver (single receives), which is one that gets less than this no longer: then
+/// its receives are multishot. The kernel repeats a multishot receive up to 32 times before we hear of the first, which
+/// could be megabytes of a response that nobody reads.
 const BULK_BYTES_MIN: usize = 16 * 1024;
 /// How long a closed socket may take to send what is queued.
 pub const FLUSH_TIMEOUT_MS: u64 = 10_000;
@@ -203,6 +205,10 @@ impl Table {
         let entry = &mut self.entries[index as usize];
         entry.fd = fd.into_raw_fd();
         entry.phase = phase;
+        if phase != Phase::Listening {
+            // Until it is known for small receives: see `BULK_BYTES_MIN`.
+            entry.flags |= BULK;
+        }
         entry.remote = remote;
         self.open += 1;
         let key = Key { index, generation: entry.generation };
