@@ -238,6 +238,32 @@ fn connection_options_that_would_remove_what_matters() {
 }
 
 #[test]
+fn expectations() {
+    for expect in [
+        "y 100-continue",
+        "100-continue, y",
+        "100-continue\r\nExpect: 100-continue",
+        "y\r\nExpect: 100-continue",
+        "100-continue\r\nExpect: y",
+        "100",
+        "",
+    ] {
+        let input = post(&format!("Expect: {expect}\r\nContent-Length: 5\r\n"));
+        check_one(&input, ErrorKind::UnknownExpectation, 417);
+    }
+}
+
+#[test]
+fn names_that_underscores_make_another_s() {
+    for name in ["Content_Length", "transfer_encoding", "X_Forwarded_For", "X-Forwarded_For", "x_real-ip"] {
+        check_one(&post(&format!("{name}: 5\r\n")), ErrorKind::AmbiguousFieldName, 400);
+    }
+    for name in ["_content-length", "X_Forwarded_Fo", "User_Id", "x_y", "__", &"_".repeat(100)] {
+        request_error(&post(&format!("{name}: 5\r\n"))).expect(name);
+    }
+}
+
+#[test]
 fn responses() {
     use ErrorKind::*;
     let cases: &[(&str, ErrorKind)] = &[

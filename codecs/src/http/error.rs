@@ -58,6 +58,8 @@ error_kinds! {
     UnsupportedVersion = 505 "http1.unsupported_version",
     InvalidStatusLine = 400 "http1.invalid_status_line",
     InvalidFieldName = 400 "http1.invalid_field_name",
+    /// A name that is another's for servers that take `_` for `-`, as `X_Forwarded_For`.
+    AmbiguousFieldName = 400 "http1.ambiguous_field_name",
     InvalidFieldValue = 400 "http1.invalid_characters",
     /// A field line without a colon.
     MissingColon = 400 "http1.missing_colon",
@@ -99,6 +101,9 @@ error_kinds! {
     AuthorityFormNotAllowed = 400 "http1.authority_form_not_allowed",
     /// `Connection` names a field that must not be removed.
     ForbiddenConnectionOption = 400 "http1.connection_header_rejected",
+
+    /// `Expect` is something else than `100-continue`, or there are several.
+    UnknownExpectation = 417 "http1.unknown_expectation",
 
     InvalidChunkSize = 400 "http1.invalid_chunk_size",
     ChunkSizeOverflow = 400 "http1.chunk_size_overflow",

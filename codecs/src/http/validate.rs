@@ -9,6 +9,9 @@
 //! - `Host` is there exactly once in HTTP/1.1, has the form host[:port] and agrees with the target's authority.
 //! - `Connection` may nominate fields to be dropped, but not those in [`FORBIDDEN_OPTIONS`]: asking a proxy to remove
 //!   `Host` or `X-Forwarded-For` is an attack on what is behind it, so that is an error.
+//! - No name of a request is that of a field for framing or about the client, but for `_` in the place of `-`.
+//! - `Expect` of a request is `100-continue`, once: who reads something else as that waits for a body that another
+//!   doesn't expect any more, or takes for a request.
 
 use super::authority::{is_authority, without_default_port};
 use super::syntax::{decimal, elements, is_token};
@@ -40,6 +43,20 @@ const FORBIDDEN_OPTIONS: FieldSet = FieldSet::of(&[
     FieldId::XForwardedProto,
     FieldId::XForwardedHost,
     FieldId::XForwardedPort,
+    FieldId::XRealIp,
+    FieldId::XRequestId,
+]);
+
+/// Fields whose names some servers see in others, too, because they take `_` for `-` (CGI and what has its environment
+/// do): those that frame a message, and those that say who the client is, which a client must not say itself.
+const NOT_WITH_UNDERSCORES: FieldSet = FieldSet::of(&[
+    FieldId::ContentLength,
+    FieldId::TransferEncoding,
+    FieldId::XForwardedFor,
+    FieldId::XForwardedProto,
+    FieldId::XForwardedHost,
+    FieldId::XForwardedPort,
+    FieldId::XForwardedClientCert,
     FieldId::XRealIp,
     FieldId::XRequestId,
 ]);
@@ -87,8 +104,10 @@ pub(crate) struct Facts {
     keep_alive: bool,
     wants_upgrade: bool,
     nominated: usize,
+    expectations: u32,
     expect_continue: bool,
     te_trailers: bool,
+    is_ambiguous: bool,
 }
 
 /// What a head means for its connection.
@@ -103,6 +122,9 @@ impl Facts {
     pub(crate) fn note(&mut self, input: &[u8], field: &mut Field) -> Result<(), ErrorKind> {
         // The ids that matter come first; everything else leaves after one comparison.
         if (field.id as u8).wrapping_sub(1) >= FieldId::ProxyConnection as u8 {
+            if field.id == FieldId::Other {
+                self.is_ambiguous |= is_ambiguous(field.name.of(input));
+            }
             return Ok(());
         }
         self.note_special(field.value.of(input), field)
@@ -135,7 +157,10 @@ impl Facts {
                 self.upgrades += 1;
                 self.upgrade = Some(field.value);
             }
-            FieldId::Expect => self.expect_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            FieldId::Expect => {
+                self.expectations += 1;
+                self.expect_continue = value.eq_ignore_ascii_case(b"100-continue");
+            }
             FieldId::Te => {
                 field.hop_by_hop = true;
                 self.te_trailers |= elements(value).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
@@ -212,7 +237,7 @@ impl Facts {
         }
     }
 
-    /// The one valid authority of a request: of its target (`authority`) or of `Host`, which must agree.
+    /// The one valid authority of a request, whose fields have unambiguous names: of its target (`authority`) or of `Host`, which must agree.
     pub(crate) fn authority(
         &self,
         input: &[u8],
@@ -220,6 +245,9 @@ impl Facts {
         scheme: Option<Scheme>,
         version: Version,
     ) -> Result<Span, ErrorKind> {
+        if self.is_ambiguous {
+            return Err(ErrorKind::AmbiguousFieldName);
+        }
         let Some(host) = self.host else {
             return match (version, authority) {
                 (Version::Http10, authority) => Ok(authority.unwrap_or_default()),
@@ -255,13 +283,34 @@ impl Facts {
         Ok(Persistence { keep_alive, upgrade: self.upgrade.filter(|_| upgrades) })
     }
 
-    pub(crate) fn expect_continue(&self, version: Version, body: BodyLength) -> bool {
-        self.expect_continue && version >= Version::Http11 && !body.is_empty()
+    /// Whether the client waits for 100 before it sends the request's body. RFC 9110 10.1.1 leaves other expectations
+    /// to be refused.
+    pub(crate) fn expect_continue(&self, version: Version, body: BodyLength) -> Result<bool, ErrorKind> {
+        if self.expectations != u32::from(self.expect_continue) {
+            return Err(ErrorKind::UnknownExpectation);
+        }
+        Ok(self.expect_continue && version >= Version::Http11 && !body.is_empty())
     }
 
     pub(crate) fn te_trailers(&self) -> bool {
         self.te_trailers
     }
+}
+
+/// Whether the name, with `-` for `_`, is one of [`NOT_WITH_UNDERSCORES`].
+#[inline]
+fn is_ambiguous(name: &[u8]) -> bool {
+    memchr::memchr(b'_', name).is_some() && is_another_with_hyphens(name)
+}
+
+#[cold]
+fn is_another_with_hyphens(name: &[u8]) -> bool {
+    let mut hyphens = [0; 32];
+    let Some(hyphens) = hyphens.get_mut(..name.len()) else { return false };
+    for (to, byte) in hyphens.iter_mut().zip(name) {
+        *to = if *byte == b'_' { b'-' } else { *byte };
+    }
+    NOT_WITH_UNDERSCORES.contains(FieldId::of(hyphens))
 }
 
 #[cold]

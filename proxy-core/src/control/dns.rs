@@ -25,6 +25,9 @@ const TTL_MAX: Duration = Duration::from_secs(300);
 /// What the resolver gives names that don't come from DNS (the hosts file, localhost): a day. Their real lifetime is
 /// the cluster's refresh interval.
 const TTL_NOT_DNS: Duration = Duration::from_secs(86_000);
+/// Addresses of one name that become endpoints; the lowest, so that they stay the same from answer to answer. Each costs
+/// every core memory and pools, and who answers for a name isn't always who runs the proxy.
+const ADDRESSES_MAX: usize = 1024;
 /// Names resolved at once.
 const LOOKUPS_MAX: usize = 64;
 
@@ -36,7 +39,8 @@ pub(super) struct Answer {
 }
 
 pub(super) enum Outcome {
-    Addresses(Vec<IpAddr>),
+    /// And how many were left out: they were too many, or none that a connection can be made to.
+    Addresses(Vec<IpAddr>, usize),
     /// The name exists and has no address.
     Empty,
     Failed(String),
@@ -104,7 +108,7 @@ impl Dns {
         }
         self.tried.insert(answer.host.clone());
         match &answer.outcome {
-            Outcome::Addresses(addresses) if self.known.get(&answer.host) != Some(addresses) => {
+            Outcome::Addresses(addresses, _) if self.known.get(&answer.host) != Some(addresses) => {
                 self.known.insert(answer.host.clone(), addresses.clone());
                 true
             }
@@ -143,6 +147,26 @@ async fn follow(host: String, refresh: Duration, lookup: Arc<Lookup>, answers: m
     }
 }
 
+/// How long an answer is used that says of itself that it holds for so long.
+fn lifetime(told: Duration, refresh: Duration) -> Duration {
+    if told >= TTL_NOT_DNS { refresh } else { told.clamp(TTL_MIN, TTL_MAX.max(refresh)) }
+}
+
+/// What of an answer may become endpoints. A connection to 0.0.0.0 would reach this very host.
+fn usable(mut addresses: Vec<IpAddr>) -> Outcome {
+    addresses.sort_unstable();
+    addresses.dedup();
+    let told = addresses.len();
+    let is_host = |ip: &IpAddr| match ip.to_canonical() {
+        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
+        IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast()),
+    };
+    addresses.retain(is_host);
+    addresses.truncate(ADDRESSES_MAX);
+    let left_out = told - addresses.len();
+    if addresses.is_empty() { Outcome::Empty } else { Outcome::Addresses(addresses, left_out) }
+}
+
 struct Lookup {
     name_servers: Vec<SocketAddr>,
     slots: Semaphore,
@@ -160,13 +184,8 @@ impl Lookup {
         };
         match resolver.lookup_ip(host).await {
             Ok(found) => {
-                let mut addresses: Vec<IpAddr> = found.iter().collect();
-                addresses.sort_unstable();
-                addresses.dedup();
-                let lifetime = found.valid_until().saturating_duration_since(Instant::now());
-                let lifetime =
-                    if lifetime >= TTL_NOT_DNS { refresh } else { lifetime.clamp(TTL_MIN, TTL_MAX.max(refresh)) };
-                (if addresses.is_empty() { Outcome::Empty } else { Outcome::Addresses(addresses) }, lifetime)
+                let lifetime = lifetime(found.valid_until().saturating_duration_since(Instant::now()), refresh);
+                (usable(found.iter().collect()), lifetime)
             }
             Err(error) if error.is_no_records_found() && !error.is_nx_domain() => (Outcome::Empty, refresh),
             Err(error) => (Outcome::Failed(error.to_string()), refresh),
@@ -208,5 +227,37 @@ impl Lookup {
         // Both families at once would send half of the connections of a host without IPv6 into the void.
         options.ip_strategy = LookupIpStrategy::Ipv4thenIpv6;
         builder.build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_hold_neither_for_nothing_nor_for_ever() {
+        let seconds = Duration::from_secs;
+        let refresh = seconds(5);
+        for (told, used) in [(0, 1), (1, 1), (60, 60), (300, 300), (301, 300), (604_800, 5), (u64::from(u32::MAX), 5)] {
+            assert_eq!(lifetime(seconds(told), refresh), seconds(used), "{told}");
+        }
+        assert_eq!(lifetime(seconds(3_000), seconds(600)), seconds(600), "asked for less often");
+    }
+
+    #[test]
+    fn addresses_are_bounded_and_of_hosts() {
+        let parsed =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<IpAddr>>();
+        let nobody = ["0.0.0.0", "255.255.255.255", "224.0.0.1", "::", "ff02::1", "::ffff:0.0.0.0"];
+        assert!(matches!(usable(parsed(&nobody)), Outcome::Empty));
+        let Outcome::Addresses(kept, left_out) = usable(parsed(&["0.0.0.0", "10.0.0.2", "10.0.0.1", "10.0.0.2"]))
+        else {
+            panic!("no addresses");
+        };
+        assert_eq!((kept, left_out), (parsed(&["10.0.0.1", "10.0.0.2"]), 1));
+        let many = (0..3_000_u32).rev().map(|at| IpAddr::from((0x0a00_0000 + at).to_be_bytes())).collect();
+        let Outcome::Addresses(kept, left_out) = usable(many) else { panic!("no addresses") };
+        assert_eq!((kept.len(), left_out), (ADDRESSES_MAX, 3_000 - ADDRESSES_MAX));
+        assert_eq!(kept.first(), Some(&IpAddr::from([10, 0, 0, 0])));
     }
 }

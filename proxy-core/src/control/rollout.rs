@@ -283,7 +283,7 @@ impl Rollout {
         let lane = &self.shared.lane;
         lane.inc(ServerStat::DnsQueries);
         let outcome = match &answer.outcome {
-            dns::Outcome::Addresses(_) => ClusterStat::UpdateSuccess,
+            dns::Outcome::Addresses(..) => ClusterStat::UpdateSuccess,
             dns::Outcome::Empty => ClusterStat::UpdateEmpty,
             dns::Outcome::Failed(why) => {
                 lane.inc(ServerStat::DnsFailures);
@@ -291,6 +291,13 @@ impl Rollout {
                 ClusterStat::UpdateFailure
             }
         };
+        let left_out = match answer.outcome {
+            dns::Outcome::Addresses(_, left_out) => left_out as u64,
+            _ => 0,
+        };
+        if left_out > 0 && changed {
+            tracing::warn!(name = answer.host, left_out, "not all of its addresses become endpoints");
+        }
         let has =
             |address: &EndpointAddress| matches!(address, EndpointAddress::Name { host, .. } if *host == answer.host);
         let clusters = model.clusters.iter();
@@ -298,6 +305,7 @@ impl Rollout {
             let lane = self.shared.registry.cluster(&cluster.name.0).control_lane();
             lane.inc(ClusterStat::UpdateAttempt);
             lane.inc(outcome);
+            lane.add(ClusterStat::UpdateLeftOut, left_out);
             if !changed {
                 lane.inc(ClusterStat::UpdateNoRebuild);
             }

@@ -63,6 +63,13 @@ pub(super) struct Deadlines {
     pub(super) active: u64,
 }
 
+impl Deadlines {
+    /// When it has been idle for too long, if nothing moves until then.
+    fn idle_at(&self) -> u64 {
+        if self.idle_ms > 0 { self.active + self.idle_ms } else { u64::MAX }
+    }
+}
+
 /// What the account and the access log want to know.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -233,7 +240,8 @@ impl<'a> Exchange<'a> {
                 deadline = if timeout_ms > 0 { core.now_ms() + timeout_ms } else { u64::MAX };
                 self.timer.clear();
             }
-            let until = deadline.min(self.deadlines.request);
+            let idle_at = self.deadlines.idle_at();
+            let until = deadline.min(self.deadlines.request).min(idle_at);
             if until < u64::MAX {
                 self.timer.set(until);
             }
@@ -241,11 +249,13 @@ impl<'a> Exchange<'a> {
                 Poll::Ready(received) => Poll::Ready(Ok(received)),
                 Poll::Pending if core.now_ms() >= deadline => Poll::Ready(Err(Fault::HeaderTimeout)),
                 Poll::Pending if core.now_ms() >= self.deadlines.request => Poll::Ready(Err(Fault::RequestTimeout)),
+                Poll::Pending if core.now_ms() >= idle_at => Poll::Ready(Err(Fault::RequestIdle)),
                 Poll::Pending if self.downstream.world.cut_off() => Poll::Ready(Err(Fault::Drained)),
                 Poll::Pending => Poll::Pending,
             })
             .await?;
             let Received::Data(slice) = received else { return Err(Fault::ClientGone) };
+            self.touch();
             self.seen.received_bytes += slice.len() as u64;
             self.scratch.request_input.add(slice);
         }
@@ -397,7 +407,7 @@ impl<'a> Exchange<'a> {
     /// Sets the timer to the next deadline.
     pub(super) fn arm(&self) {
         let deadlines = &self.deadlines;
-        let idle = if deadlines.idle_ms > 0 { deadlines.active + deadlines.idle_ms } else { u64::MAX };
+        let idle = deadlines.idle_at();
         let request = if self.request_done { u64::MAX } else { deadlines.request };
         let next = deadlines.route.min(deadlines.attempt).min(request).min(idle);
         match next {
@@ -433,7 +443,7 @@ impl<'a> Exchange<'a> {
         if !self.request_done && now >= deadlines.request {
             return Some(Fault::RequestTimeout);
         }
-        if deadlines.idle_ms > 0 && now >= deadlines.active + deadlines.idle_ms {
+        if now >= deadlines.idle_at() {
             return Some(if self.request_done { Fault::ResponseIdle } else { Fault::RequestIdle });
         }
         self.arm();

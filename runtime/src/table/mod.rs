@@ -23,7 +23,9 @@ use crate::sys::RawAddress;
 pub const RECEIVED_BYTES_HIGH: usize = 256 * 1024;
 /// Received and not yet taken: at or below this receiving goes on.
 pub const RECEIVED_BYTES_LOW: usize = 64 * 1024;
-/// A bulk receiver (single receives) that gets less than this goes back to multishot.
+/// Every connection begins as a bulk receiver (single receives), which is one that gets less than this no longer: then
+/// its receives are multishot. The kernel repeats a multishot receive up to 32 times before we hear of the first, which
+/// could be megabytes of a response that nobody reads.
 const BULK_BYTES_MIN: usize = 16 * 1024;
 /// How long a closed socket may take to send what is queued.
 pub const FLUSH_TIMEOUT_MS: u64 = 10_000;
@@ -228,6 +230,10 @@ impl Table {
         let entry = &mut self.entries[index as usize];
         entry.fd = fd.into_number();
         entry.phase = phase;
+        if phase != Phase::Listening {
+            // Until it is known for small receives: see `BULK_BYTES_MIN`.
+            entry.flags |= BULK;
+        }
         entry.remote = remote;
         self.open += 1;
         let key = Key { index, generation: entry.generation };

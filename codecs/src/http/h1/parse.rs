@@ -111,7 +111,7 @@ fn request(
     let persistence = facts.persistence(input, head.version, &mut head.fields)?;
     head.keep_alive = persistence.keep_alive;
     head.upgrade = persistence.upgrade;
-    head.expect_continue = facts.expect_continue(head.version, head.body);
+    head.expect_continue = facts.expect_continue(head.version, head.body)?;
     head.te_trailers = facts.te_trailers();
     Ok(Status::Complete(end))
 }

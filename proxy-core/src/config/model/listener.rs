@@ -94,7 +94,8 @@ record! {
         header: Duration = "0s",
         /// From the first byte of a request to the end of its body; then 408.
         request: Duration = "0s",
-        /// A request and its response without a byte in either direction; then 408, or 504 once the request is complete.
+        /// A request, from its first byte on, and its response without a byte in either direction; then 408, or 504 once
+        /// the request is complete.
         stream_idle: Duration = "5m",
         /// A connection's age at which it is drained: the request under way is its last.
         connection_duration_max: Duration = "0s",

@@ -116,6 +116,7 @@ stats! {
         UpdateSuccess Counter "update_success" "Updates of the endpoints that succeeded.";
         UpdateFailure Counter "update_failure" "Updates of the endpoints that failed.";
         UpdateEmpty Counter "update_empty" "Updates of the endpoints that brought none.";
+        UpdateLeftOut Counter "update_left_out" "Addresses left out of updates, because a name has more than 1024, or nobody can be reached at them (own).";
         UpdateNoRebuild Counter "update_no_rebuild" "Updates of the endpoints that changed nothing.";
         UpdateDuration Histogram "update_duration" "Time that an update of the endpoints took, in milliseconds.";
         LbHealthyPanic Counter "lb_healthy_panic" "Picks among all endpoints because too few were healthy.";

@@ -4,6 +4,8 @@ mod origin;
 mod proxy;
 mod wire;
 
+#[allow(unused_imports, reason = "named by other test binaries")]
+pub(crate) use origin::Peer;
 pub(crate) use origin::{Origin, ok};
 pub(crate) use proxy::{Driver, Proxy, config, http, run};
 pub(crate) use wire::{Broken, Client, Message, Wire};

@@ -123,7 +123,7 @@ fn body(section: &Section, end_stream: bool, head: &mut RequestHead) -> Result<O
     }
     let (body, expected) = super::response::declared_body(declared, end_stream)?;
     head.body = body;
-    head.expect_continue = section.facts.expect_continue(Version::Http2, body);
+    head.expect_continue = section.facts.expect_continue(Version::Http2, body).map_err(of_validator)?;
     debug_assert!(!end_stream || matches!(body, BodyLength::None | BodyLength::Length(0)));
     Ok(expected)
 }
