@@ -37,7 +37,7 @@ pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
     stats.gauge_dec(TcpStat::DownstreamCxActive);
     session.log(&downstream, &config, tcp);
     // A reset stays a reset on the other side, or a transfer that broke off would look complete.
-    if end == End::UpstreamFailed {
+    if matches!(end, End::UpstreamFailed | End::Hoarding) {
         downstream.socket.reset();
     }
 }
@@ -107,6 +107,7 @@ impl Session {
         cluster.stats.add(ClusterStat::UpstreamFlowControlPausedReadingTotal, relayed.down_pauses);
         match relayed.end {
             End::Idle => stats.inc(TcpStat::IdleTimeout),
+            End::Hoarding => stats.inc(TcpStat::OverloadClose),
             End::CutOff => stats.inc(TcpStat::DownstreamCxDrainClose),
             End::Complete | End::ClientFailed | End::UpstreamFailed => {}
         }
@@ -114,7 +115,7 @@ impl Session {
         stats.inc(if remote { TcpStat::DownstreamCxDestroyRemote } else { TcpStat::DownstreamCxDestroyLocal });
         match relayed.end {
             End::UpstreamFailed => upstream.closed_by_remote(),
-            End::ClientFailed => upstream.reset(),
+            End::ClientFailed | End::Hoarding => upstream.reset(),
             End::Complete | End::Idle | End::CutOff => {}
         }
         relayed.end

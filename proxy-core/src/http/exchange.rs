@@ -22,6 +22,7 @@ use super::{Next, Scratch, route};
 use crate::fault::Fault;
 use crate::listener::{Config, Downstream};
 use crate::log::{Flags, Point, Timing};
+use crate::relay::{HOARDING_CHECK_MS, hoarding_ms_max};
 use crate::snapshot::{Action, Http, Route, Serve};
 use crate::stats::HttpStat;
 
@@ -59,6 +60,8 @@ pub(super) struct Deadlines {
     /// The same of one try, where a route retries.
     pub(super) attempt: u64,
     idle_ms: u64,
+    /// When to look whether a side that takes nothing may go on so.
+    hoarding: u64,
     pub(super) active: u64,
 }
 
@@ -149,6 +152,7 @@ impl<'a> Exchange<'a> {
                 route: u64::MAX,
                 attempt: u64::MAX,
                 idle_ms: http.stream_idle_timeout_ms,
+                hoarding: u64::MAX,
                 active: now_ms,
             },
             keep_alive: false,
@@ -339,7 +343,7 @@ impl<'a> Exchange<'a> {
             if std::mem::replace(&mut unsent, left) != left {
                 self.deadlines.active = self.downstream.world.core.now_ms();
             }
-            if let Some(fault) = self.check() {
+            if let Some(fault) = self.check().or_else(|| self.check_hoarding(true)) {
                 return Poll::Ready(Err(fault));
             }
             self.watch_client(context);
@@ -374,6 +378,7 @@ impl<'a> Exchange<'a> {
             | Fault::HeaderTimeout
             | Fault::RequestTimeout
             | Fault::RequestIdle
+            | Fault::Hoarding
             | Fault::BadGrpcWeb
             | Fault::Drained => {
                 self.keep_alive = false;
@@ -401,7 +406,7 @@ impl<'a> Exchange<'a> {
         let deadlines = &self.deadlines;
         let idle = deadlines.idle_at();
         let request = if self.request_done { u64::MAX } else { deadlines.request };
-        let next = deadlines.route.min(deadlines.attempt).min(request).min(idle);
+        let next = deadlines.route.min(deadlines.attempt).min(request).min(idle).min(deadlines.hoarding);
         match next {
             u64::MAX => self.timer.clear(),
             next => self.timer.set(next),
@@ -412,6 +417,24 @@ impl<'a> Exchange<'a> {
     #[inline]
     pub(super) fn touch(&mut self) {
         self.deadlines.active = self.downstream.world.core.now_ms();
+    }
+
+    /// What becomes of an exchange of which a side takes nothing (`stuck`), as long as nothing moves.
+    pub(super) fn check_hoarding(&mut self, stuck: bool) -> Option<Fault> {
+        if !stuck {
+            self.deadlines.hoarding = u64::MAX;
+            return None;
+        }
+        let core = &self.downstream.world.core;
+        let now = core.now_ms();
+        if now - self.deadlines.active >= hoarding_ms_max(core) {
+            return Some(Fault::Hoarding);
+        }
+        if now >= self.deadlines.hoarding || self.deadlines.hoarding == u64::MAX {
+            self.deadlines.hoarding = now + HOARDING_CHECK_MS;
+            self.arm();
+        }
+        None
     }
 
     /// What has become of the client and of the time meanwhile.
@@ -478,6 +501,7 @@ impl<'a> Exchange<'a> {
             Fault::HeaderTimeout => HttpStat::DownstreamRqHeaderTimeout,
             Fault::RequestTimeout => HttpStat::DownstreamRqTimeout,
             Fault::RequestIdle | Fault::ResponseIdle => HttpStat::DownstreamRqIdleTimeout,
+            Fault::Hoarding => HttpStat::DownstreamRqOverloadClose,
             Fault::NoRoute => HttpStat::NoRoute,
             Fault::ClientGone => HttpStat::DownstreamRqRxReset,
             _ => return,

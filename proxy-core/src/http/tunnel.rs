@@ -42,6 +42,10 @@ impl Exchange<'_> {
                 upstream.reset();
                 Err(Fault::ClientGone)
             }
+            End::Hoarding => {
+                upstream.reset();
+                Err(Fault::Hoarding)
+            }
         }
     }
 
