@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     RequestIdle,
     /// The same while the endpoint was to answer.
     ResponseIdle,
+    /// A side took nothing of what is queued to it for too long, and the core is short of buffers.
+    Hoarding,
     NoRoute,
     /// The cluster has no endpoint to send to.
     NoEndpoint,
@@ -74,6 +76,7 @@ impl Fault {
             Fault::RequestTimeout => (408, None, "request_overall_timeout", "request timeout\n"),
             Fault::RequestIdle => (408, Some(Flag::StreamIdleTimeout), "stream_idle_timeout", "stream timeout\n"),
             Fault::ResponseIdle => (504, Some(Flag::StreamIdleTimeout), "stream_idle_timeout", "stream timeout\n"),
+            Fault::Hoarding => (503, Some(Flag::OverloadManagerTerminated), "overload_unread_bytes", "overloaded\n"),
             Fault::NoRoute => (404, Some(Flag::NoRouteFound), "route_not_found", "no route matches this request\n"),
             Fault::NoEndpoint => (503, Some(Flag::NoHealthyUpstream), "no_healthy_upstream", "no healthy upstream\n"),
             Fault::Overflow => (

@@ -74,6 +74,18 @@ impl Pipe<'_> {
 
 /// Bytes queued to a side above which its other side isn't read.
 pub(crate) const QUEUED_BYTES_MAX: usize = 256 * 1024;
+/// How often those of whom a side takes nothing are looked at.
+pub(crate) const HOARDING_CHECK_MS: u64 = 1_000;
+
+/// How long a side may take nothing of what is queued to it; then the connection is cut off. Otherwise a thousand that
+/// read nothing would hold every receive buffer until their idle timeouts, and everybody else would wait for one.
+pub(crate) fn hoarding_ms_max(core: &Core) -> u64 {
+    match core.receive_buffers_percent() {
+        ..=50 => u64::MAX,
+        51..=85 => 5_000,
+        _ => HOARDING_CHECK_MS,
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum End {
@@ -83,6 +95,8 @@ pub(crate) enum End {
     ClientFailed,
     UpstreamFailed,
     Idle,
+    /// A side took nothing for too long, and the core is short of buffers.
+    Hoarding,
     /// The drain's time is up.
     CutOff,
 }
@@ -119,6 +133,7 @@ pub(crate) async fn relay(
     }
     relayed.end = poll_fn(|context| {
         let before = relayed.up_bytes + relayed.down_bytes;
+        let pauses = relayed.up_pauses + relayed.down_pauses;
         let up = pump(client, upstream, &mut up_open, &mut relayed.up_bytes, &mut relayed.up_pauses);
         let down = pump(upstream, client, &mut down_open, &mut relayed.down_bytes, &mut relayed.down_pauses);
         relayed.client_first |= !up_open && down_open;
@@ -137,11 +152,19 @@ pub(crate) async fn relay(
         if relayed.up_bytes + relayed.down_bytes != before {
             active_ms = core.now_ms();
         }
-        if idle_ms > 0 {
-            if core.now_ms() >= active_ms + idle_ms {
-                return Poll::Ready(End::Idle);
+        let now_ms = core.now_ms();
+        let mut until_ms = if idle_ms > 0 { active_ms + idle_ms } else { u64::MAX };
+        if now_ms >= until_ms {
+            return Poll::Ready(End::Idle);
+        }
+        if relayed.up_pauses + relayed.down_pauses > pauses {
+            if now_ms - active_ms >= hoarding_ms_max(core) {
+                return Poll::Ready(End::Hoarding);
             }
-            timer.set(active_ms + idle_ms);
+            until_ms = until_ms.min(now_ms + HOARDING_CHECK_MS);
+        }
+        if until_ms < u64::MAX {
+            timer.set(until_ms);
         }
         client.watch(context);
         upstream.watch(context);

@@ -38,9 +38,9 @@ pub(crate) async fn serve(downstream: Box<Downstream>, config: Rc<Config>) {
     let end = session.run(&downstream, &config, tcp).await;
     stats.gauge_dec(TcpStat::DownstreamCxActive);
     session.log(&downstream, &config, tcp);
-    // A reset stays a reset on the other side, and what a drain cuts off ends in one: a transfer that broke off would
-    // look complete.
-    if matches!(end, End::UpstreamFailed | End::CutOff) {
+    // A reset stays a reset on the other side, and what is cut off ends in one: a transfer that broke off would look
+    // complete.
+    if matches!(end, End::UpstreamFailed | End::CutOff | End::Hoarding) {
         downstream.socket.reset();
     }
 }
@@ -113,6 +113,7 @@ impl Session {
         cluster.stats.add(ClusterStat::UpstreamFlowControlPausedReadingTotal, relayed.down_pauses);
         match relayed.end {
             End::Idle => stats.inc(TcpStat::IdleTimeout),
+            End::Hoarding => stats.inc(TcpStat::OverloadClose),
             End::CutOff => stats.inc(TcpStat::DownstreamCxDrainClose),
             End::Complete | End::ClientFailed | End::UpstreamFailed => {}
         }
@@ -120,7 +121,7 @@ impl Session {
         stats.inc(if remote { TcpStat::DownstreamCxDestroyRemote } else { TcpStat::DownstreamCxDestroyLocal });
         match relayed.end {
             End::UpstreamFailed => upstream.closed_by_remote(),
-            End::ClientFailed | End::CutOff => upstream.reset(),
+            End::ClientFailed | End::CutOff | End::Hoarding => upstream.reset(),
             End::Complete | End::Idle => {}
         }
         relayed.end

@@ -306,6 +306,11 @@ impl Pool {
         (total, total - shared.free.borrow().len() - shared.lent.get())
     }
 
+    /// How many in a hundred of the buffers that may exist hold something.
+    pub(crate) fn percent_in_use(&self) -> usize {
+        self.occupancy().1 * 100 / self.buffers_max.max(1)
+    }
+
     /// Whether a `lend` would succeed.
     pub(crate) fn can_lend(&self) -> bool {
         let shared = self.shared();

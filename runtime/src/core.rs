@@ -322,6 +322,12 @@ impl Core {
         self.0.pool.occupancy()
     }
 
+    /// How many in a hundred of the receive buffers that may exist (`receive_buffers_max`) hold something: who keeps them
+    /// without need should let go before there are none for anybody.
+    pub fn receive_buffers_percent(&self) -> usize {
+        self.0.pool.percent_in_use()
+    }
+
     /// Running totals; the longest turn starts anew with each call.
     pub fn loop_counts(&self) -> LoopCounts {
         let counts = self.0.counts.get();

@@ -31,6 +31,7 @@ impl Exchange<'_> {
                 match self.poll_client_drained(QUEUED_BYTES_MAX) {
                     Ok(true) => {}
                     Ok(false) => {
+                        attempt.stuck = true;
                         let cluster = attempt.upstream.cluster();
                         cluster.stats.inc(ClusterStat::UpstreamFlowControlPausedReadingTotal);
                         return Ok(());

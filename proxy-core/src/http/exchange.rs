@@ -22,6 +22,7 @@ use super::{Next, Scratch, route};
 use crate::fault::Fault;
 use crate::listener::{Config, Downstream};
 use crate::log::{Flags, Point, Timing};
+use crate::relay::{HOARDING_CHECK_MS, hoarding_ms_max};
 use crate::snapshot::{Action, Http, Route, Serve};
 use crate::stats::HttpStat;
 use crate::tls::TlsFacts;
@@ -60,6 +61,8 @@ pub(super) struct Deadlines {
     /// The same of one try, where a route retries.
     pub(super) attempt: u64,
     idle_ms: u64,
+    /// When to look whether a side that takes nothing may go on so.
+    hoarding: u64,
     pub(super) active: u64,
 }
 
@@ -154,6 +157,7 @@ impl<'a> Exchange<'a> {
                 route: u64::MAX,
                 attempt: u64::MAX,
                 idle_ms: http.stream_idle_timeout_ms,
+                hoarding: u64::MAX,
                 active: now_ms,
             },
             keep_alive: false,
@@ -347,7 +351,7 @@ impl<'a> Exchange<'a> {
             if std::mem::replace(&mut unsent, left) != left {
                 self.deadlines.active = self.downstream.world.core.now_ms();
             }
-            if let Some(fault) = self.check() {
+            if let Some(fault) = self.check().or_else(|| self.check_hoarding(true)) {
                 return Poll::Ready(Err(fault));
             }
             self.watch_client(context);
@@ -382,6 +386,7 @@ impl<'a> Exchange<'a> {
             | Fault::HeaderTimeout
             | Fault::RequestTimeout
             | Fault::RequestIdle
+            | Fault::Hoarding
             | Fault::BadGrpcWeb
             | Fault::Drained => {
                 self.keep_alive = false;
@@ -409,7 +414,7 @@ impl<'a> Exchange<'a> {
         let deadlines = &self.deadlines;
         let idle = deadlines.idle_at();
         let request = if self.request_done { u64::MAX } else { deadlines.request };
-        let next = deadlines.route.min(deadlines.attempt).min(request).min(idle);
+        let next = deadlines.route.min(deadlines.attempt).min(request).min(idle).min(deadlines.hoarding);
         match next {
             u64::MAX => self.timer.clear(),
             next => self.timer.set(next),
@@ -420,6 +425,24 @@ impl<'a> Exchange<'a> {
     #[inline]
     pub(super) fn touch(&mut self) {
         self.deadlines.active = self.downstream.world.core.now_ms();
+    }
+
+    /// What becomes of an exchange of which a side takes nothing (`stuck`), as long as nothing moves.
+    pub(super) fn check_hoarding(&mut self, stuck: bool) -> Option<Fault> {
+        if !stuck {
+            self.deadlines.hoarding = u64::MAX;
+            return None;
+        }
+        let core = &self.downstream.world.core;
+        let now = core.now_ms();
+        if now - self.deadlines.active >= hoarding_ms_max(core) {
+            return Some(Fault::Hoarding);
+        }
+        if now >= self.deadlines.hoarding || self.deadlines.hoarding == u64::MAX {
+            self.deadlines.hoarding = now + HOARDING_CHECK_MS;
+            self.arm();
+        }
+        None
     }
 
     /// What has become of the client and of the time meanwhile.
@@ -486,6 +509,7 @@ impl<'a> Exchange<'a> {
             Fault::HeaderTimeout => HttpStat::DownstreamRqHeaderTimeout,
             Fault::RequestTimeout => HttpStat::DownstreamRqTimeout,
             Fault::RequestIdle | Fault::ResponseIdle => HttpStat::DownstreamRqIdleTimeout,
+            Fault::Hoarding => HttpStat::DownstreamRqOverloadClose,
             Fault::NoRoute => HttpStat::NoRoute,
             Fault::ClientGone => HttpStat::DownstreamRqRxReset,
             _ => return,

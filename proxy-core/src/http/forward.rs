@@ -29,6 +29,8 @@ pub(super) struct Try<'r> {
     /// The response isn't wanted: the request is to be tried again.
     pub(super) thrown_away: bool,
     pub(super) response_done: bool,
+    /// A side doesn't take what is queued to it, so that the other isn't read.
+    pub(super) stuck: bool,
     /// Body bytes of the request that have left: then it can't be sent again.
     pub(super) body_sent: bool,
     /// The request's body is sent in chunks.
@@ -174,6 +176,7 @@ impl Exchange<'_> {
             head_done: false,
             held: false,
             thrown_away: false,
+            stuck: false,
             response_done: false,
             body_sent: false,
             chunked_up: self.scratch.request.body == BodyLength::Chunked,
@@ -282,6 +285,7 @@ impl Exchange<'_> {
         forward: &Forward,
         context: &Context<'_>,
     ) -> Poll<Result<(), Fault>> {
+        attempt.stuck = false;
         if !self.request_done
             && let Err(fault) = self.upload(attempt, forward)
         {
@@ -293,7 +297,7 @@ impl Exchange<'_> {
         if attempt.response_done {
             return Poll::Ready(Ok(()));
         }
-        if let Some(fault) = self.check() {
+        if let Some(fault) = self.check().or_else(|| self.check_hoarding(attempt.stuck)) {
             return Poll::Ready(Err(fault));
         }
         self.watch_client(context);
@@ -307,6 +311,7 @@ impl Exchange<'_> {
             // An endpoint that fails or answers early is the download's business.
             match attempt.upstream.poll_drained(QUEUED_BYTES_MAX) {
                 Poll::Pending => {
+                    attempt.stuck = true;
                     attempt.upstream.cluster().stats.inc(ClusterStat::UpstreamFlowControlBackedUpTotal);
                     return Ok(());
                 }
@@ -397,7 +402,7 @@ pub(super) fn count_fault(cluster: &Cluster, fault: Fault) {
         }
         Fault::UpstreamClosed | Fault::ResponseCutOff => stats.inc(ClusterStat::UpstreamRqRxReset),
         Fault::ConnectFailed | Fault::ConnectTimeout => stats.inc(ClusterStat::UpstreamRqPendingFailureEject),
-        Fault::ClientGone | Fault::RequestIdle | Fault::ResponseIdle | Fault::Drained => {
+        Fault::ClientGone | Fault::RequestIdle | Fault::ResponseIdle | Fault::Hoarding | Fault::Drained => {
             stats.inc(ClusterStat::UpstreamRqTxReset);
         }
         _ => {}

@@ -46,6 +46,10 @@ impl Exchange<'_> {
                 upstream.reset();
                 Err(Fault::ClientGone)
             }
+            End::Hoarding => {
+                upstream.reset();
+                Err(Fault::Hoarding)
+            }
         }
     }
 

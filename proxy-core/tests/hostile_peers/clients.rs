@@ -176,6 +176,19 @@ fn readers_that_do_not_read(driver: Driver) {
     });
 }
 
+/// More of them than half of all receive buffers have room for, and the timeout is far away.
+fn readers_that_would_take_every_buffer(driver: Driver) {
+    let besieged = Besieged::new(driver, &http(""), "");
+    besieged.sheds(&Attack {
+        connections: 650,
+        first: b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n".into(),
+        reads: false,
+        timeout: Duration::from_secs(5),
+        counter: "http.attacked.downstream_rq_overload_close",
+        ..Attack::default()
+    });
+}
+
 /// A client that has said the preface and these settings.
 fn http2(settings: &[u8], frames: &[Vec<u8>]) -> Vec<u8> {
     [PREFACE, &frame(SETTINGS, 0, 0, settings), &frames.concat()].concat()
@@ -238,6 +251,7 @@ on_both_drivers!(
     bodies_that_stop,
     connections_without_a_request,
     readers_that_do_not_read,
+    readers_that_would_take_every_buffer,
     http2_that_never_ends_a_head,
     http2_bodies_that_stop,
     http2_windows_that_stay_shut,

@@ -39,6 +39,19 @@ impl Default for Attack {
     }
 }
 
+impl Attack {
+    fn begin(&self, address: SocketAddr) -> Vec<Option<TcpStream>> {
+        let begin = |_| {
+            let mut stream = TcpStream::connect(address).expect("connects");
+            stream.set_nonblocking(true).expect("not blocking");
+            // As much as goes; it may be over already.
+            let _ = stream.write_all(&self.first);
+            Some(stream)
+        };
+        (0..self.connections).map(begin).collect()
+    }
+}
+
 pub(crate) const CONNECTIONS: usize = 400;
 /// What timeouts are configured to.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -113,21 +126,28 @@ impl Besieged {
         lines.collect::<Vec<_>>().join("\n")
     }
 
+    /// Peers that would rather take everything than end: some of them are cut off before there is nothing left, and
+    /// that is what the counter says.
+    pub(crate) fn sheds(&self, attack: &Attack) {
+        let mut neighbours = Neighbours::new(self.proxy.web);
+        neighbours.are_well();
+        let attackers = attack.begin(self.proxy.raw);
+        let began = Instant::now();
+        while self.stat(attack.counter) == 0 {
+            neighbours.are_well();
+            assert!(began.elapsed() < attack.timeout + SLACK, "nobody was cut off\n{}", self.counted());
+            std::thread::sleep(TRICKLE);
+        }
+        neighbours.are_well();
+        drop(attackers);
+    }
+
     pub(crate) fn withstands(&self, attack: &Attack) {
-        let address = self.proxy.raw;
         let mut neighbours = Neighbours::new(self.proxy.web);
         neighbours.are_well();
         let gauge = attack.gauge.unwrap_or("listener.downstream_cx_active");
         let (before, counted) = (self.proxy.resident_bytes(), self.stat(attack.counter));
-        let mut attackers: Vec<Option<TcpStream>> = (0..attack.connections)
-            .map(|_| {
-                let mut stream = TcpStream::connect(address).expect("connects");
-                stream.set_nonblocking(true).expect("not blocking");
-                // As much as goes; it may be over already.
-                let _ = stream.write_all(&attack.first);
-                Some(stream)
-            })
-            .collect();
+        let mut attackers = attack.begin(self.proxy.raw);
         let began = Instant::now();
         let mut peak = before;
         for round in 0.. {

@@ -15,7 +15,7 @@ enum Reply {
     NoSuchName,
     ServerFailure,
     /// Messages made of the question, one after the other.
-    Lies(fn(&[u8]) -> Vec<Vec<u8>>),
+    Lies(Lie),
 }
 
 /// Answers questions for A records with a lifetime of a second, all others with nothing. What is too long for a datagram
@@ -201,10 +201,12 @@ fn told(question: &[u8], address: [u8; 4]) -> Vec<u8> {
     answer(question, &names)
 }
 
+/// Messages made of a question.
+type Lie = fn(&[u8]) -> Vec<Vec<u8>>;
+
 /// What arrives in the place of an answer, or before it, isn't believed: nothing changes, or the right one counts.
 #[test]
 fn lies_are_not_believed() {
-    type Lie = fn(&[u8]) -> Vec<Vec<u8>>;
     let lies: [Lie; 9] = [
         |_| vec![vec![]],
         |_| vec![b"\xff\xff\xff".to_vec()],

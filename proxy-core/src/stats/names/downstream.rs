@@ -165,6 +165,7 @@ stats! {
         DownstreamFlowControlPausedReadingTotal Counter "downstream_flow_control_paused_reading_total" "Times that we stopped reading from a client.";
         DownstreamFlowControlResumedReadingTotal Counter "downstream_flow_control_resumed_reading_total" "Times that we read on from a client.";
         IdleTimeout Counter "idle_timeout" "Connections closed because nothing moved either way.";
+        OverloadClose Counter "overload_close" "Connections reset because a side took nothing while receive buffers were short (own).";
         MaxDownstreamConnectionDuration Counter "max_downstream_connection_duration" "Connections closed at their longest life.";
         UpstreamFlushTotal Counter "upstream_flush_total" "Connections that still sent to the endpoint after the client had closed.";
         UpstreamFlushActive Gauge "upstream_flush_active" "Connections that still send to the endpoint after the client has closed.";
