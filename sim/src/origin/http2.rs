@@ -97,9 +97,9 @@ impl Origin {
             let answers = self.visitors.values().filter(|visitor| !visitor.answered).map(|visitor| visitor.due_ms);
             let due_ms = due_ms.min(answers.min().unwrap_or(u64::MAX));
             if due_ms == u64::MAX {
-                timer.clear()
+                timer.clear();
             } else {
-                timer.set(due_ms)
+                timer.set(due_ms);
             }
             Poll::Pending
         })
