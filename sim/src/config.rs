@@ -90,7 +90,7 @@ impl Plan {
         let last = self.requests_per_connection_max;
         let _ = write!(
             out,
-            "  - name: {name}\n    address: {address}\n    http:\n      requests_per_connection_max: {last}\n      \
+            "  - name: {name}\n    address: {address}\n    http:\n      upgrades: [websocket]\n      requests_per_connection_max: {last}\n      \
              timeouts: {{ stream_idle: 1h }}\n      routes:\n"
         );
         let retry = "retry: { on: [connect_failure, reset], attempts: 2 }";

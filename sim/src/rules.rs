@@ -24,8 +24,9 @@ use runtime::sim::Recorder;
 
 use crate::ledger::{Entry, Outcome, Visit};
 
-/// Tries of a request that may be sent again: three connects, and once more after a stale connection.
-const VISITS_MAX: usize = 4;
+/// Visits of a request that may be sent again: the first, and as often as the proxy repeats one at most (`REPEATS_MAX` in
+/// its `http/forward.rs`).
+const VISITS_MAX: usize = 1 + 5;
 
 /// A route whose config asks for retries, of any method, and how many.
 pub(crate) const RETRIED: &str = "retried";

@@ -220,7 +220,9 @@ impl Play<'_> {
                 let stage = self.stage(profile, &core);
                 self.ledger.clients.set(self.ledger.clients.get() + 1);
                 if self.random.chance(200) {
-                    core.spawn(client::tcp::run(stage, RAW, self.random.between(1, 3) as u32));
+                    let upgrades = self.random.chance(400);
+                    let listener = if upgrades { WEB } else { RAW };
+                    core.spawn(client::tcp::run(stage, listener, self.random.between(1, 3) as u32, upgrades));
                     continue;
                 }
                 let second = self.plan.has_second && self.random.chance(400);

@@ -1,9 +1,13 @@
-//! A client of a TCP listener: a head that says what follows, bytes up, an end, and bytes down until the other end.
+//! A client of a TCP listener, or of a tunnel through an HTTP one: a head that says what follows, bytes up, an end, and
+//! bytes down until the other end.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::task::Poll;
 
+use codecs::Status;
+use codecs::http::h1::{emit, parse_response};
+use codecs::http::{HeadLimits, Method, ResponseHead};
 use runtime::{Received, Socket};
 
 use super::connect;
@@ -31,13 +35,21 @@ impl Talk {
     }
 }
 
-pub(crate) async fn run(mut stage: Stage, listener: SocketAddr, sessions: u32) {
+/// Path of requests that become tunnels.
+pub(crate) const TUNNEL_PATH: &str = "/plain/tunnel";
+
+/// `upgrades`: the listener speaks HTTP/1.1, and the session begins with an upgrade.
+pub(crate) async fn run(mut stage: Stage, listener: SocketAddr, sessions: u32, upgrades: bool) {
     for _ in 0..sessions {
         let Some(socket) = connect(&mut stage, listener).await else { break };
         let most = stage.profile.body_bytes_max;
         let talk = Talk { id: stage.ledger.next_id(), up: stage.random.size(most), down: stage.random.size(most) };
         stage.ledger.recorder.note("client", &format!("{talk:?}"));
-        let result = session(&mut stage, &socket, talk).await;
+        let begun = if upgrades { upgrade(&socket).await } else { Ok(()) };
+        let result = match begun {
+            Ok(()) => session(&mut stage, &socket, talk).await,
+            Err(what) => Err(what),
+        };
         stage.ledger.recorder.note("client", &format!("{} ends: {result:?}", talk.id));
         let injuries = stage.ledger.recorder.injuries();
         // A session to an endpoint that can't be had is closed; so is one that is cut off. Both are ends before any
@@ -52,6 +64,41 @@ pub(crate) async fn run(mut stage: Stage, listener: SocketAddr, sessions: u32) {
         }
     }
     stage.ledger.clients.set(stage.ledger.clients.get() - 1);
+}
+
+/// Makes the connection a tunnel; bytes behind the response go back to the socket.
+///
+/// # Errors
+/// It is none.
+async fn upgrade(socket: &Socket) -> Result<(), String> {
+    let mut out = Vec::new();
+    emit::request_line(&mut out, b"GET", TUNNEL_PATH.as_bytes());
+    emit::field(&mut out, b"host", b"sim.example");
+    emit::field(&mut out, b"connection", b"upgrade");
+    emit::field(&mut out, b"upgrade", b"websocket");
+    emit::field(&mut out, b"sec-websocket-version", b"13");
+    emit::field(&mut out, b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==");
+    emit::end_of_head(&mut out);
+    socket.send(&out);
+    let (mut input, mut head) = (Vec::new(), ResponseHead::default());
+    loop {
+        let mut slice = match socket.recv().await {
+            Received::Data(slice) => slice,
+            Received::End => return Err("no answer to the upgrade".into()),
+            Received::Failed(error) => return Err(error.to_string()),
+        };
+        let before = input.len();
+        input.extend_from_slice(&slice);
+        let parsed = parse_response(&input, &HeadLimits::default(), Method::Get, &mut head);
+        if let Status::Complete(n) = parsed.map_err(|error| error.to_string())? {
+            if head.status != 101 {
+                return Err(format!("the upgrade is answered with {}", head.status));
+            }
+            slice.advance(n - before);
+            socket.unrecv(slice);
+            return Ok(());
+        }
+    }
 }
 
 /// Bytes that came, and then an end.

@@ -7,9 +7,10 @@ use codecs::http::h1::{BodyDecoder, BodyPart, RequestOptions, emit, parse_reques
 use codecs::http::{HeadLimits, RequestHead};
 use runtime::{Received, Socket, Timer};
 
-use super::drained;
+use super::{drained, tcp};
 use crate::ask::{Ask, Ending};
 use crate::client::http1::emit_body;
+use crate::client::tcp::TUNNEL_PATH;
 use crate::message::{GOT, ID, field};
 use crate::pattern;
 use crate::stage::{Stage, recv_until};
@@ -109,6 +110,9 @@ impl Connection {
         loop {
             let parsed = parse_request(&self.input, &limits, &RequestOptions::default(), head);
             match parsed {
+                Ok(Status::Complete(n)) if head.path.of(&self.input) == TUNNEL_PATH.as_bytes() => {
+                    return self.tunnel(head, n).await;
+                }
                 Ok(Status::Complete(n)) => {
                     let ask = self.check(head);
                     self.input.drain(..n);
@@ -132,6 +136,26 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// The connection becomes a tunnel, and ends with it.
+    async fn tunnel(&mut self, head: &RequestHead, consumed: usize) -> Result<Option<Ask>, Over> {
+        if head.upgrade.map(|upgrade| upgrade.of(&self.input)) != Some(b"websocket") {
+            self.stage.ledger.violation("a tunnel's request came without its upgrade".into());
+            return Err(Over);
+        }
+        let rest: Box<[u8]> = self.input.drain(..).skip(consumed).collect();
+        let mut out = Vec::new();
+        emit::status_line(&mut out, 101, b"Switching Protocols");
+        emit::field(&mut out, b"connection", b"upgrade");
+        emit::field(&mut out, b"upgrade", b"websocket");
+        emit::end_of_head(&mut out);
+        self.socket.send(&out);
+        if !rest.is_empty() {
+            self.socket.unrecv(self.stage.core.own(rest));
+        }
+        tcp::converse(&mut self.stage, &self.socket).await;
+        Err(Over)
     }
 
     fn check(&self, head: &RequestHead) -> Result<Ask, Over> {

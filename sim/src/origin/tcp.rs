@@ -8,6 +8,11 @@ use crate::pattern;
 use crate::stage::Stage;
 
 pub(crate) async fn serve(mut stage: Stage, socket: Socket) {
+    converse(&mut stage, &socket).await;
+}
+
+/// One session, on a connection that is one or has become one.
+pub(crate) async fn converse(stage: &mut Stage, socket: &Socket) {
     let mut head = Vec::new();
     let mut talk = None;
     let mut got = 0;
@@ -49,7 +54,7 @@ pub(crate) async fn serve(mut stage: Stage, socket: Socket) {
         if pause_ms > 0 {
             stage.core.sleep_ms(pause_ms).await;
         }
-        if !drained(&socket).await {
+        if !drained(socket).await {
             return;
         }
     }
