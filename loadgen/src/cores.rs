@@ -70,7 +70,7 @@ impl Cores {
 
 /// Says on standard error why io_uring isn't used, if it was left to us. Fails when the driver asked for can't run.
 pub(crate) fn probe(driver: DriverChoice) -> Result<&'static str, String> {
-    let chosen = driver.probe().map_err(|error| format!("the driver can't run: {error}"))?;
+    let chosen = driver.probe(true).map_err(|error| format!("the driver can't run: {error}"))?;
     if let Some(reason) = chosen.fallback_reason {
         eprintln!("loadgen: using epoll, as io_uring doesn't work here: {reason}");
     }

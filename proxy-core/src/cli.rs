@@ -57,6 +57,21 @@ pub struct Process {
     /// How long a graceful stop may take, instead of the config's `drain_timeout`.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub drain_timeout: Option<Duration>,
+    /// Go on as this user, without capabilities, when ports are bound; needs a start as root.
+    #[arg(long, value_name = "NAME|NUMBER")]
+    pub user: Option<String>,
+    /// The group to go on with, instead of the user's.
+    #[arg(long, value_name = "NAME|NUMBER", requires = "user")]
+    pub group: Option<String>,
+    /// With `--user`, keep the right to bind low ports, so that a reload can add listeners on them.
+    #[arg(long, requires = "user")]
+    pub keep_bind: bool,
+    /// Don't set the kernel's flag that no program started from here gains privileges.
+    #[arg(long)]
+    pub allow_new_privileges: bool,
+    /// Don't restrict io_uring to the operations that are used.
+    #[arg(long)]
+    pub unrestricted_ring: bool,
 }
 
 /// Which CPUs to run on.
@@ -156,9 +171,26 @@ mod tests {
             driver: DriverChoice::Epoll,
             log_level: LogLevel::Debug,
             drain_timeout: Some(Duration { ms: 30_000 }),
+            ..Process::default()
         };
         let run = Run { config: "edge.yaml".into(), process };
         assert_eq!(cli.unwrap().command, Some(Command::Run(run)));
+    }
+
+    #[test]
+    fn run_takes_options_of_privileges() {
+        let line =
+            "corelane run -c edge.yaml --user web --group 33 --keep-bind --allow-new-privileges --unrestricted-ring";
+        let process = Process {
+            user: Some("web".into()),
+            group: Some("33".into()),
+            keep_bind: true,
+            allow_new_privileges: true,
+            unrestricted_ring: true,
+            ..Process::default()
+        };
+        let run = Run { config: "edge.yaml".into(), process };
+        assert_eq!(parse(line).unwrap().command, Some(Command::Run(run)));
     }
 
     #[test]
@@ -186,6 +218,8 @@ mod tests {
             ("corelane run -c f --cores 99999999999", "beyond"),
             ("corelane run -c f --driver kqueue", "uring"),
             ("corelane run -c f --drain-timeout 30", "needs a unit"),
+            ("corelane run -c f --group web", "--user"),
+            ("corelane run -c f --keep-bind", "--user"),
         ] {
             let error = parse(line).unwrap_err().to_string();
             assert!(error.contains(reason), "{line}: {error}");

@@ -14,7 +14,7 @@ use std::task::{Poll, Waker};
 
 use codecs::http::h1::emit;
 use runtime::mailbox::{Receiver, Sender};
-use runtime::{Accepted, Core, Timer, Watcher};
+use runtime::{Accepted, Core, Prepared, Timer, Watcher};
 
 use crate::cluster::Cluster;
 use crate::control::Ack;
@@ -46,6 +46,8 @@ pub enum Message {
         timeout_ms: u64,
         ack: Ack,
     },
+    /// Acknowledged at once: the core turns.
+    Turn(Ack),
     Stop,
 }
 
@@ -67,6 +69,8 @@ pub struct Parts {
     pub adopted: Arc<runtime::counters::Page>,
     pub server_stats: Arc<Block>,
     pub log: log::Sink,
+    /// To listen with before the core makes any.
+    pub sockets: Vec<Prepared>,
 }
 
 pub(crate) struct Generation {
@@ -106,7 +110,8 @@ pub(crate) struct World {
 
 /// The core's first task: takes messages and looks after idle connections until it is told to stop.
 pub async fn run(core: Core, parts: Parts) {
-    let Parts { cores, mut messages, incoming, outgoing, adopted, server_stats, log } = parts;
+    let Parts { cores, mut messages, incoming, outgoing, adopted, server_stats, log, sockets } = parts;
+    core.provide(sockets);
     let snapshot = Arc::new(Snapshot::empty());
     let world = Rc::new(World {
         core: core.clone(),
@@ -171,6 +176,7 @@ impl World {
                 deaf if deaf.is_empty() => ack.done(),
                 deaf => ack.failed(&deaf.join("; ")),
             },
+            Some(Some(Message::Turn(ack))) => ack.done(),
             Some(Some(Message::Drain { timeout_ms, ack })) => self.drain(timeout_ms, ack, sweep),
         }
         if self.drained()

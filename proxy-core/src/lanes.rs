@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use runtime::counters::Page;
 use runtime::mailbox::{self, Receiver, Sender};
-use runtime::{Bell, DriverChoice, Options};
+use runtime::{Bell, DriverChoice, Options, Prepared};
 
 use crate::control::{Ack, Cores};
 use crate::core::{self, HandOver, Message, Parts};
@@ -25,6 +25,8 @@ pub struct Plan {
     /// A processor for each core, to pin it to; `None` leaves it floating.
     pub cpus: Vec<Option<usize>>,
     pub driver: DriverChoice,
+    /// Restrict an io_uring to what is used of it.
+    pub restrict_ring: bool,
 }
 
 /// All cores, from the outside.
@@ -33,17 +35,25 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// Starts a thread a core; none has a snapshot yet.
+    /// Starts a thread a core; none has a snapshot yet. `sockets`: for each core those to listen with; may be short.
     ///
     /// # Errors
     /// No descriptors, or no threads, to be had.
-    pub fn start(plan: &Plan, server: &Arc<Block>, sinks: Vec<Sink>) -> io::Result<(Lanes, Threads)> {
+    pub fn start(
+        plan: &Plan,
+        server: &Arc<Block>,
+        sinks: Vec<Sink>,
+        sockets: Vec<Vec<Prepared>>,
+    ) -> io::Result<(Lanes, Threads)> {
         let cores = plan.cpus.len();
         let bells = (0..cores).map(|_| Bell::new()).collect::<io::Result<Vec<Bell>>>()?;
         let (lanes, parts) = Lanes::prepare(&bells, server, sinks);
         let mut threads = Threads(Vec::new());
-        for (id, (bell, parts)) in bells.into_iter().zip(parts).enumerate() {
-            let options = Options { id, driver: plan.driver, cpu: plan.cpus[id], ..Options::default() };
+        let mut sockets = sockets.into_iter();
+        for (id, (bell, mut parts)) in bells.into_iter().zip(parts).enumerate() {
+            parts.sockets = sockets.next().unwrap_or_default();
+            let (driver, cpu, restrict_ring) = (plan.driver, plan.cpus[id], plan.restrict_ring);
+            let options = Options { id, driver, cpu, restrict_ring, ..Options::default() };
             let thread = std::thread::Builder::new().name(format!("core-{id}"));
             let thread = thread.spawn(move || runtime::run(&options, &bell, |core| core::run(core, parts)))?;
             threads.0.push(thread);
@@ -62,7 +72,8 @@ impl Lanes {
             let (sender, messages) = mailbox::channel(bell, MESSAGES_MAX);
             lanes.senders.push(sender);
             let (adopted, server_stats) = (adopted.clone(), server.clone());
-            all.push(Parts { cores, messages, incoming, outgoing, adopted, server_stats, log });
+            let sockets = Vec::new();
+            all.push(Parts { cores, messages, incoming, outgoing, adopted, server_stats, log, sockets });
         }
         (lanes, all)
     }
@@ -80,6 +91,10 @@ impl Cores for Lanes {
     fn drain(&mut self, timeout: Duration, acks: Vec<Ack>) {
         let timeout_ms = timeout.as_millis() as u64;
         self.tell(acks, |ack| Message::Drain { timeout_ms, ack });
+    }
+
+    fn turn(&mut self, acks: Vec<Ack>) {
+        self.tell(acks, Message::Turn);
     }
 
     fn stop(&mut self) {

@@ -7,6 +7,7 @@ mod cluster;
 pub mod config;
 pub mod control;
 pub mod core;
+pub mod early;
 mod fault;
 mod first_bytes;
 mod http;

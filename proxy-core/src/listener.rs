@@ -151,7 +151,7 @@ impl Listener {
 
     /// Whether a definition is of the same kind of service, which this listener could go on with.
     pub(crate) fn serves_like(&self, config: &snapshot::Listener) -> bool {
-        std::mem::discriminant(&self.config.borrow().listener.serve) == std::mem::discriminant(&config.serve)
+        self.config.borrow().listener.serves_like(config)
     }
 
     pub(crate) fn config(&self) -> Rc<Config> {

@@ -1,6 +1,7 @@
 //! The `corelane` command: reads the command line and the config, starts the cores and the control thread, waits.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use clap::Parser;
 use corelane::cli::{self, Cli, Command, Cores, Process};
 use corelane::config::{self, Diagnostics, Model};
-use corelane::control::{self, ProcessLog, process_log};
+use corelane::control::{self, Notifier, ProcessLog, process_log};
+use corelane::early::{self, Early};
 use corelane::lanes::{Lanes, Plan};
 use corelane::{log, stats};
 use runtime::DriverChoice;
@@ -66,28 +68,36 @@ fn run(model: Model, path: Option<PathBuf>, process: &Process, example: bool) ->
 }
 
 fn try_run(model: Model, config_path: Option<PathBuf>, process: &Process, example: bool) -> Result<(), String> {
+    let cpus = choose_cpus(&process.cores)?;
+    // Before there is another thread.
+    let early = early::begin(model, config_path.as_deref(), process, cpus.len())?;
     let process_log = process_log::start(process.log_level.name())?;
-    let ended = serve(model, config_path, process, example, process_log);
+    let ended = serve(early, config_path, process, &cpus, example, process_log);
     process_log::flush();
     ended
 }
 
 fn serve(
-    model: Model,
+    early: Early,
     config_path: Option<PathBuf>,
     process: &Process,
+    cpus: &[usize],
     example: bool,
     process_log: ProcessLog,
 ) -> Result<(), String> {
+    let Early { model, sockets, held } = early;
     let descriptors_max = runtime::raise_descriptors_max();
-    let driver = choose_driver(process.driver)?;
-    let cpus = choose_cpus(&process.cores)?;
+    let restrict_ring = !process.unrestricted_ring;
+    let driver = choose_driver(process.driver, restrict_ring)?;
+    for address in held.inherited.iter().filter(|address| !has_listener(&model, **address)) {
+        tracing::warn!("no listener has the address of the inherited socket {address}: nobody accepts there");
+    }
     let pinned = cpus.len();
     let registry = stats::Registry::new(cpus.len());
     let (writer, sinks) = log::Writer::start(&registry).map_err(|error| format!("no access log thread: {error}"))?;
-    let plan = Plan { cpus: cpus.iter().copied().map(Some).collect(), driver };
-    let (lanes, threads) =
-        Lanes::start(&plan, registry.server(), sinks).map_err(|error| format!("cannot start the cores: {error}"))?;
+    let plan = Plan { cpus: cpus.iter().copied().map(Some).collect(), driver, restrict_ring };
+    let (lanes, threads) = Lanes::start(&plan, registry.server(), sinks, sockets)
+        .map_err(|error| format!("cannot start the cores: {error}"))?;
     let listeners: Vec<String> =
         model.listeners.iter().map(|listener| format!("{} on {}", listener.name.0, listener.address.0)).collect();
     let handle = control::start(control::Inputs {
@@ -99,8 +109,10 @@ fn serve(
         logs: writer.control(),
         process_log,
         pinned,
-        command_line: command_line(process, &cpus),
+        command_line: command_line(process, cpus),
         name_servers: Vec::new(),
+        held,
+        notifier: Notifier::from_environment(),
     })?;
     let driver_name = if driver == DriverChoice::Epoll { "epoll" } else { "uring" };
     tracing::info!(
@@ -131,14 +143,18 @@ This is the built-in example: a balancer on 127.0.0.1:8080 in front of two built
 A config of your own: corelane run -c FILE (corelane check -c FILE finds its mistakes). Ctrl-C ends it.
 ";
 
+fn has_listener(model: &Model, address: SocketAddr) -> bool {
+    model.listeners.iter().any(|listener| listener.address.0 == address)
+}
+
 /// Tries the kernel once, so that every core runs the same driver, and says why it isn't io_uring.
-fn choose_driver(choice: cli::DriverChoice) -> Result<DriverChoice, String> {
+fn choose_driver(choice: cli::DriverChoice, restrict_ring: bool) -> Result<DriverChoice, String> {
     let wanted = match choice {
         cli::DriverChoice::Uring => DriverChoice::Uring,
         cli::DriverChoice::Epoll => DriverChoice::Epoll,
         cli::DriverChoice::Auto => DriverChoice::Auto,
     };
-    let chosen = wanted.probe().map_err(|error| format!("--driver uring: {error}"))?;
+    let chosen = wanted.probe(restrict_ring).map_err(|error| format!("--driver uring: {error}"))?;
     if let Some(reason) = chosen.fallback_reason {
         tracing::warn!("using epoll instead of io_uring: {reason}");
     }

@@ -46,6 +46,13 @@ pub struct Listener {
     pub serve: Serve,
 }
 
+impl Listener {
+    /// Whether it is of the same kind of service as another, and so can go on with its socket.
+    pub fn serves_like(&self, other: &Listener) -> bool {
+        std::mem::discriminant(&self.serve) == std::mem::discriminant(&other.serve)
+    }
+}
+
 #[derive(Debug)]
 pub struct ListenerTls {
     /// Each core makes its own copy.

@@ -183,8 +183,8 @@ fn allocations(
     let text = config_text(listen, origin(response), tls);
     let registry = Registry::new(1);
     let (writer, sinks) = log::Writer::start(&registry).expect("a writer");
-    let plan = Plan { cpus: vec![None], driver };
-    let (lanes, threads) = Lanes::start(&plan, registry.server(), sinks).expect("a core");
+    let plan = Plan { cpus: vec![None], driver, restrict_ring: true };
+    let (lanes, threads) = Lanes::start(&plan, registry.server(), sinks, Vec::new()).expect("a core");
     let handle = control::start(Inputs {
         model: config::parse("test.yaml", &text).unwrap_or_else(|mistakes| panic!("{mistakes}")),
         config_path: None,
@@ -196,6 +196,8 @@ fn allocations(
         pinned: 1,
         command_line: Vec::new(),
         name_servers: Vec::new(),
+        held: Default::default(),
+        notifier: None,
     })
     .expect("a control thread");
     let mut clients: Vec<TcpStream> = (0..CONNECTIONS)
@@ -234,7 +236,7 @@ fn allocations(
 fn a_keep_alive_request_allocates_nothing() {
     let log = process_log::start("warn").expect("a log");
     for driver in [DriverChoice::Uring, DriverChoice::Epoll] {
-        if let Err(error) = driver.probe() {
+        if let Err(error) = driver.probe(true) {
             eprintln!("skipped: {error}");
             continue;
         }

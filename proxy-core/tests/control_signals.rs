@@ -46,6 +46,10 @@ impl Cores for NotedCores {
         told.draining = acks;
     }
 
+    fn turn(&mut self, acks: Vec<Ack>) {
+        acks.into_iter().for_each(Ack::done);
+    }
+
     fn stop(&mut self) {
         self.0.lock().unwrap().stopped = true;
     }
@@ -91,6 +95,8 @@ fn signals_reload_reopen_drain_and_stop() {
         pinned: 1,
         command_line: Vec::new(),
         name_servers: Vec::new(),
+        held: Default::default(),
+        notifier: None,
     })
     .unwrap();
     assert_eq!(handle.state(), ServerState::Live);

@@ -35,11 +35,13 @@ pub struct Options {
     pub cpu: Option<usize>,
     /// Receive buffers (64 KiB each) that the core may have.
     pub receive_buffers_max: usize,
+    /// Restrict an io_uring to the operations that its driver uses.
+    pub restrict_ring: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { id: 0, driver: DriverChoice::Auto, cpu: None, receive_buffers_max: 8192 }
+        Options { id: 0, driver: DriverChoice::Auto, cpu: None, receive_buffers_max: 8192, restrict_ring: true }
     }
 }
 
@@ -86,8 +88,8 @@ pub fn run<F: Future<Output = ()> + 'static>(
     if let Some(cpu) = options.cpu {
         core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
     }
-    let mut driver = Driver::new(options.driver, bell.doorbell.fd())?;
-    let host = Host::Kernel { nonblocking: driver.wants_nonblocking() };
+    let mut driver = Driver::new(options.driver, bell.doorbell.fd(), options.restrict_ring)?;
+    let host = Host::Kernel { nonblocking: driver.wants_nonblocking(), prepared: RefCell::default() };
     let pool = Pool::new(options.receive_buffers_max);
     let core = Core::new(options.id, bell.number(), host, pool, driver.name());
     let inner = &*core.0;

@@ -1,19 +1,32 @@
 //! What a core asks its host beside what goes through the driver: the clocks, and sockets' making and names.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::descriptor::{Descriptor, simulated_socket};
+use crate::prepared::Prepared;
 use crate::{sim, sys};
 
 pub(crate) enum Host {
     /// `nonblocking`: the driver wants sockets that way.
     Kernel {
         nonblocking: bool,
+        /// Sockets to listen with before any is made.
+        prepared: RefCell<Vec<Prepared>>,
     },
     Simulated(sim::Site),
+}
+
+/// A socket that listens.
+pub(crate) struct Listening {
+    pub(crate) socket: Descriptor,
+    /// With the real port when 0 was asked for.
+    pub(crate) address: SocketAddr,
+    /// Others have it, too.
+    pub(crate) inherited: bool,
 }
 
 impl Host {
@@ -47,22 +60,39 @@ impl Host {
         }
     }
 
-    /// A listening socket, and its address with the real port when 0 was asked for.
-    pub(crate) fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<(Descriptor, SocketAddr)> {
+    /// Sockets to take before any is made; none in a simulation.
+    pub(crate) fn provide(&self, sockets: Vec<Prepared>) {
+        if let Host::Kernel { prepared, .. } = self {
+            prepared.borrow_mut().extend(sockets);
+        }
+    }
+
+    pub(crate) fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Listening> {
         match self {
-            Host::Kernel { nonblocking } => {
-                let socket = sys::listen(address, backlog, *nonblocking)?;
-                let bound = sys::local_address(socket.number()).unwrap_or(address);
-                Ok((socket, bound))
+            Host::Kernel { nonblocking, prepared } => {
+                let (socket, inherited) = match Prepared::take(&mut prepared.borrow_mut(), address) {
+                    Some(taken) => {
+                        let taken = taken?;
+                        // Whoever made it didn't know the driver.
+                        sys::set_nonblocking(taken.0.number(), *nonblocking);
+                        taken
+                    }
+                    None => (sys::listen(address, backlog, *nonblocking)?, false),
+                };
+                let address = sys::local_address(socket.number()).unwrap_or(address);
+                Ok(Listening { socket, address, inherited })
             }
-            Host::Simulated(site) => site.listen(address, backlog),
+            Host::Simulated(site) => {
+                let (socket, address) = site.listen(address, backlog)?;
+                Ok(Listening { socket, address, inherited: false })
+            }
         }
     }
 
     /// A stream socket that could connect to `address`.
     pub(crate) fn stream_socket(&self, address: SocketAddr) -> io::Result<Descriptor> {
         match self {
-            Host::Kernel { nonblocking } => sys::stream_socket(address, *nonblocking),
+            Host::Kernel { nonblocking, .. } => sys::stream_socket(address, *nonblocking),
             Host::Simulated(site) => Ok(site.stream_socket()),
         }
     }
@@ -92,7 +122,7 @@ impl Host {
     /// Accepts every connection that waits on a listening socket, without blocking.
     pub(crate) fn accept_waiting(&self, fd: RawFd) -> Vec<Descriptor> {
         match self {
-            Host::Kernel { nonblocking } => sys::accept_waiting(fd, *nonblocking),
+            Host::Kernel { nonblocking, .. } => sys::accept_waiting(fd, *nonblocking),
             Host::Simulated(site) => site.accept_waiting(simulated_socket(fd)),
         }
     }

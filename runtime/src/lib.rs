@@ -14,6 +14,8 @@
 //! | `mailbox`, `doorbell`, `signal` | messages from other threads |
 //! | `counters` | cells that one core writes and anybody sums |
 //! | `host` | what a core asks its kernel, or its simulation, beside that |
+//! | `prepared` | listening sockets that are there before the cores: bound early, or inherited |
+//! | `privileges` | giving up the user and the capabilities that the process was started with |
 //! | `sim` | a simulated network and clock |
 
 /// Named in one place, so that `tests/loom.rs` can put its own in their stead.
@@ -30,6 +32,8 @@ mod driver;
 mod executor;
 mod host;
 pub mod mailbox;
+mod prepared;
+mod privileges;
 mod recycle;
 mod signal;
 pub mod sim;
@@ -44,7 +48,9 @@ pub use cpus::{allowed_cpus, core_count, disable_huge_pages};
 pub use doorbell::Bell;
 pub use driver::{Chosen, DriverChoice, DriverCounts};
 pub use executor::yield_now;
+pub use prepared::{Prepared, inherited};
+pub use privileges::{Identity, become_user, forbid_new_privileges};
 pub use recycle::Recycled;
 pub use socket::{Accepted, Listener, Socket, Watcher};
-pub use sys::{raise_descriptors_max, try_address};
+pub use sys::{monotonic_us, raise_descriptors_max, try_address};
 pub use table::{FLUSH_TIMEOUT_MS, LINGER_TIMEOUT_MS, RECEIVED_BYTES_HIGH, RECEIVED_BYTES_LOW, Received};

@@ -15,6 +15,8 @@ use crate::Core;
 use crate::buffers::Slice;
 use crate::descriptor::Descriptor;
 use crate::executor::TaskId;
+use crate::host::Listening;
+use crate::prepared::Prepared;
 use crate::sys::RawAddress;
 use crate::table::{Close, Key, Phase, Received, flag};
 
@@ -39,6 +41,8 @@ pub struct Listener {
     core: Core,
     key: Key,
     address: SocketAddr,
+    /// Others have the socket, too, and go on with it.
+    inherited: bool,
 }
 
 impl Core {
@@ -47,11 +51,16 @@ impl Core {
         Watcher(self.0.executor.current())
     }
 
-    /// Listens on `address` with SO_REUSEPORT, so that every core can.
+    /// Gives the core sockets for `listen`. One that was bound is used once; one that was inherited again and again.
+    pub fn provide(&self, sockets: Vec<Prepared>) {
+        self.0.host.provide(sockets);
+    }
+
+    /// Listens on `address`: with the socket that was provided for it, or with SO_REUSEPORT, so that every core can.
     pub fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Listener> {
-        let (socket, address) = self.0.host.listen(address, backlog)?;
+        let Listening { socket, address, inherited } = self.0.host.listen(address, backlog)?;
         let key = self.0.table.borrow_mut().add(socket, Phase::Listening, None);
-        Ok(Listener { core: self.clone(), key, address })
+        Ok(Listener { core: self.clone(), key, address, inherited })
     }
 
     /// Takes an accepted connection to this core; receiving starts at once.
@@ -271,13 +280,18 @@ impl Listener {
     }
 
     /// Lets no further handshake begin. Those under way end and their connections are accepted as before: waiting a
-    /// round trip or two between this and `finish` loses nobody.
+    /// round trip or two between this and `finish` loses nobody. An inherited socket is left as it is: whoever passed it
+    /// has it, too, and handshakes go on for the next process.
     pub fn refuse_handshakes(&self) {
+        if self.inherited {
+            return;
+        }
         self.core.0.host.refuse_handshakes(self.core.0.table.borrow().entry(self.key).fd);
     }
 
     /// Stops listening: ends accepting, then hands out every connection whose handshake was done by then. (One that is
-    /// done between the last look and the close is reset by the kernel; see `refuse_handshakes`.)
+    /// done between the last look and the close is reset by the kernel; see `refuse_handshakes`.) What waits on an
+    /// inherited socket stays there: other cores, or the next process, accept it.
     pub async fn finish(self) -> Vec<Accepted> {
         self.core.0.table.borrow_mut().pause_accepting(self.key);
         poll_fn(|_| {
@@ -292,7 +306,9 @@ impl Listener {
         let mut table = self.core.0.table.borrow_mut();
         let mut rest: Vec<Accepted> =
             std::iter::from_fn(|| table.take_accepted(self.key)).filter_map(Result::ok).map(Accepted).collect();
-        rest.extend(self.core.0.host.accept_waiting(table.entry(self.key).fd).into_iter().map(Accepted));
+        if !self.inherited {
+            rest.extend(self.core.0.host.accept_waiting(table.entry(self.key).fd).into_iter().map(Accepted));
+        }
         drop(table);
         rest
     }

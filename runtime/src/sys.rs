@@ -138,6 +138,50 @@ pub fn try_address(address: SocketAddr) -> io::Result<()> {
     check(unsafe { libc::bind(fd, std::ptr::from_ref(&raw.storage).cast(), raw.len) }).map(drop)
 }
 
+/// O_NONBLOCK of the open file, and so of all its descriptors.
+pub(crate) fn set_nonblocking(fd: RawFd, nonblocking: bool) {
+    // SAFETY: no pointers; a failure leaves the flags as they were.
+    unsafe {
+        let flags = libc::fcntl(fd, libc::F_GETFL);
+        let others = flags & !libc::O_NONBLOCK;
+        libc::fcntl(fd, libc::F_SETFL, if nonblocking { others | libc::O_NONBLOCK } else { others });
+    }
+}
+
+/// Another descriptor of the same open file; closed by `exec`.
+pub(crate) fn duplicate(fd: RawFd) -> io::Result<Descriptor> {
+    // SAFETY: no pointers.
+    let duplicate = check(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) })?;
+    // SAFETY: a fresh descriptor.
+    Ok(unsafe { Descriptor::from_kernel(duplicate) })
+}
+
+/// Lets `exec` close a descriptor that this process got from the one before.
+///
+/// # Errors
+/// There is no such descriptor.
+pub(crate) fn close_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
+/// Whether a descriptor is a stream socket that listens.
+pub(crate) fn is_listening_stream(fd: RawFd) -> bool {
+    let option = |name| {
+        let (mut value, mut len) = (0i32, size_of::<i32>() as libc::socklen_t);
+        // SAFETY: the pointers describe a local integer and its length.
+        let done = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut len) };
+        (done == 0).then_some(value)
+    };
+    option(libc::SO_TYPE) == Some(libc::SOCK_STREAM) && option(libc::SO_ACCEPTCONN) == Some(1)
+}
+
+/// Makes a socket another user's, as if that one had made it: sockets that share a port must have one owner.
+pub(crate) fn give_to(fd: RawFd, user: u32, group: u32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fchown(fd, user, group) }).map(drop)
+}
+
 /// Lets no further handshake begin on a listening socket; those under way end, and their connections can be accepted.
 /// A client that tries meanwhile tries again a second later.
 pub(crate) fn refuse_handshakes(fd: RawFd) {
@@ -161,11 +205,8 @@ pub(crate) fn refuse_handshakes(fd: RawFd) {
 
 /// Accepts every connection that waits on a listening socket, without blocking.
 pub(crate) fn accept_waiting(fd: RawFd, nonblocking: bool) -> Vec<Descriptor> {
-    // SAFETY: no pointers. The flag belongs to the open file, which is about to be closed.
-    unsafe {
-        let flags = libc::fcntl(fd, libc::F_GETFL);
-        libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK);
-    }
+    // The flag belongs to the open file, which is about to be closed.
+    set_nonblocking(fd, true);
     let flags = libc::SOCK_CLOEXEC | if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
     std::iter::from_fn(|| {
         // SAFETY: null pointers: the address isn't wanted.
@@ -216,7 +257,7 @@ pub(crate) fn close(fd: RawFd) {
 }
 
 /// Microseconds of the monotonic clock.
-pub(crate) fn monotonic_us() -> u64 {
+pub fn monotonic_us() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes a local.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use runtime::{Bell, Core, DriverChoice, Options, Received, Socket, run};
+use runtime::{Bell, Core, DriverChoice, Options, Prepared, Received, Socket, run};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -361,5 +361,35 @@ fn a_waker_of_another_thread_reaches_its_task() {
             .await;
         },
         |_| {},
+    );
+}
+
+#[test]
+fn a_prepared_socket_is_listened_with_once() {
+    // What `inherited` gives is tried with a process of its own, in Corelane's tests; here: one that was bound.
+    on_each_driver(
+        |core, sender| async move {
+            let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+            let prepared = Prepared::bind(any, 16).expect("binds");
+            let bound = prepared.address();
+            core.provide(vec![prepared]);
+            let listener = core.listen(bound, 16).expect("listens");
+            sender.send(listener.address()).expect("the test waits");
+            let socket = core.adopt(listener.accept().await.expect("a connection"));
+            match socket.recv().await {
+                Received::Data(slice) => socket.send_slice(slice),
+                other => panic!("{other:?}"),
+            }
+            socket.drained(0).await.expect("all is sent");
+            let fresh = core.listen(bound, 16).expect("listens");
+            assert_ne!(fresh.address(), listener.address(), "the prepared one was used up: this one is new");
+        },
+        |address| {
+            let mut stream = connect(address);
+            stream.write_all(b"hello").expect("writes");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("reads");
+            assert_eq!(answer, "hello");
+        },
     );
 }

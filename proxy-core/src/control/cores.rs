@@ -21,6 +21,9 @@ pub trait Cores: Send + 'static {
     /// its last client connection is gone, or when `timeout` has passed and it has cut off the rest.
     fn drain(&mut self, timeout: Duration, acks: Vec<Ack>);
 
+    /// Show that every core's loop turns: each acknowledges with its next turn.
+    fn turn(&mut self, acks: Vec<Ack>);
+
     /// End every core's loop now.
     fn stop(&mut self);
 }

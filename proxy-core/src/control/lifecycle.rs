@@ -25,6 +25,7 @@ pub(super) enum Order {
 pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver<Order>) {
     let mut exit = false;
     let mut terminated = false;
+    let mut told = false;
     let (drained, mut all_drained) = mpsc::unbounded_channel();
     let mut draining = false;
     let mut empty = false;
@@ -37,6 +38,10 @@ pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver
                 None
             }
         };
+        let ends = matches!(order, Some(Order::Terminate | Order::Quit | Order::Drain { exit: true }));
+        if ends && !std::mem::replace(&mut told, true) {
+            shared.tell_stopping();
+        }
         match order {
             Some(Order::Quit) => {
                 tracing::info!("stopping at once, as asked");
@@ -51,6 +56,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver
             None => {}
         }
         if order.is_some() && !std::mem::replace(&mut draining, true) {
+            if !exit {
+                shared.tell_draining();
+            }
             drain(&shared, drained.clone());
         }
         if empty && exit {

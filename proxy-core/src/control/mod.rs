@@ -16,6 +16,7 @@ mod cores;
 mod dns;
 mod lifecycle;
 mod memory;
+mod notify;
 pub mod process_log;
 mod rollout;
 mod signals;
@@ -37,6 +38,7 @@ use crate::snapshot::Snapshot;
 use crate::stats::{FLUSH_INTERVAL_MS, Lane, Registry, ServerStat};
 
 pub use cores::{Ack, Answers, Cores, acks};
+pub use notify::Notifier;
 pub use process_log::ProcessLog;
 
 /// What the control thread is started with.
@@ -58,6 +60,19 @@ pub struct Inputs {
     pub command_line: Vec<(String, String)>,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
     pub name_servers: Vec<SocketAddr>,
+    pub held: Held,
+    pub notifier: Option<Notifier>,
+}
+
+/// Addresses that the process has already.
+#[derive(Default)]
+pub struct Held {
+    /// Sockets that were passed to the process; cores listen with them whenever a config has their address.
+    pub inherited: Vec<SocketAddr>,
+    /// Bound for the first config.
+    pub bound: Vec<SocketAddr>,
+    /// The admin API's socket, non-blocking.
+    pub admin: Option<std::net::TcpListener>,
 }
 
 /// What the process is doing, by Envoy's names.
@@ -134,7 +149,9 @@ pub fn start(inputs: Inputs) -> Result<Handle, String> {
 
 type Ready = std::sync::mpsc::SyncSender<Result<(SocketAddr, channel::Receiver<ServerState>), String>>;
 
-async fn run(inputs: Inputs, started: Instant, ready: Ready) {
+async fn run(mut inputs: Inputs, started: Instant, ready: Ready) {
+    let name_servers = std::mem::take(&mut inputs.name_servers);
+    let held = std::mem::take(&mut inputs.held);
     let (orders, lifecycle) = mpsc::unbounded_channel();
     let (reloads, requests) = mpsc::unbounded_channel();
     let (state, states) = channel::channel(ServerState::Initializing);
@@ -150,12 +167,13 @@ async fn run(inputs: Inputs, started: Instant, ready: Ready) {
         pinned: inputs.pinned,
         started,
         state,
+        notifier: inputs.notifier,
         health_failed: AtomicBool::new(false),
         current: Mutex::new(None),
         orders,
         reloads,
     });
-    let begun = begin(&shared, inputs.model, inputs.name_servers).await;
+    let begun = begin(&shared, inputs.model, name_servers, held).await;
     let (admin, signals, rollout) = match begun {
         Ok(begun) => begun,
         Err(why) => {
@@ -167,6 +185,8 @@ async fn run(inputs: Inputs, started: Instant, ready: Ready) {
     };
     let address = admin.local_addr();
     let _ = ready.send(address.map(|address| (address, states)).map_err(|error| error.to_string()));
+    shared.tell_ready();
+    tokio::spawn(notify::keep_alive(Arc::clone(&shared)));
     tokio::spawn(admin::serve(admin, Arc::clone(&shared)));
     tokio::spawn(rollout.run(requests));
     tokio::spawn(keep_time(Arc::clone(&shared)));
@@ -178,11 +198,16 @@ async fn begin(
     shared: &Arc<Shared>,
     model: Model,
     name_servers: Vec<SocketAddr>,
+    mut held: Held,
 ) -> Result<(TcpListener, signals::Signals, rollout::Rollout), String> {
     let signals = signals::Signals::new().map_err(|error| format!("signals: {error}"))?;
     let address = model.admin.address.0;
-    let admin = TcpListener::bind(address).await.map_err(|error| format!("admin address {address}: {error}"))?;
-    let rollout = rollout::Rollout::begin(Arc::clone(shared), model, name_servers).await?;
+    let bound = match held.admin.take() {
+        Some(admin) => TcpListener::from_std(admin),
+        None => TcpListener::bind(address).await,
+    };
+    let admin = bound.map_err(|error| format!("admin address {address}: {error}"))?;
+    let rollout = rollout::Rollout::begin(Arc::clone(shared), model, name_servers, held).await?;
     shared.set_state(ServerState::Live);
     let initialization_us = shared.started.elapsed().as_micros() as u64;
     shared.lane.observe_us(ServerStat::InitializationTimeMs, initialization_us);
@@ -232,6 +257,7 @@ struct Shared {
     pinned: usize,
     started: Instant,
     state: channel::Sender<ServerState>,
+    notifier: Option<Notifier>,
     /// `/healthcheck/fail`: load balancers before us shall take us out, though we serve.
     health_failed: AtomicBool,
     /// `None` until the first rollout.

@@ -2,6 +2,7 @@
 //! A change of addresses is a rollout of the same config.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -13,7 +14,7 @@ use super::certificates;
 use super::cores::acks;
 use super::dns::{self, Dns};
 use super::watch::{self, Stamp};
-use super::{Current, Shared};
+use super::{Current, Held, Shared};
 use crate::config::{self, EndpointAddress, Hostname, Model};
 use crate::snapshot::{self, Snapshot};
 use crate::stats::{Block, ClusterStat, ServerStat};
@@ -22,6 +23,9 @@ use crate::stats::{Block, ClusterStat, ServerStat};
 const FIRST_ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// A core that hasn't taken over a snapshot by then is reported.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Follows the system's words when an address isn't allowed.
+const LOW_PORT_HINT: &str = " (low ports need CAP_NET_BIND_SERVICE; `--keep-bind` keeps it when `--user` is given)";
 
 /// Why a config is loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +66,7 @@ pub(super) struct Rollout {
     loaded: Option<Stamp>,
     /// Listeners of earlier configs whose sockets a core may still have open.
     closing: Vec<Weak<snapshot::Listener>>,
+    held: Held,
 }
 
 impl Rollout {
@@ -73,13 +78,19 @@ impl Rollout {
         shared: Arc<Shared>,
         model: Model,
         name_servers: Vec<SocketAddr>,
+        held: Held,
     ) -> Result<Rollout, String> {
         let (dns, answers) = Dns::new(name_servers);
         let loaded = shared.config_path.as_deref().and_then(Stamp::of);
-        let mut rollout = Rollout { shared, dns, answers, names: Vec::new(), version: 0, loaded, closing: Vec::new() };
+        let (names, closing) = (Vec::new(), Vec::new());
+        let mut rollout = Rollout { shared, dns, answers, names, version: 0, loaded, closing, held };
         let acknowledged = rollout.adopt(model).await?;
         match acknowledged.await {
-            Ok(Ok(_)) => Ok(rollout),
+            Ok(Ok(_)) => {
+                // From here on these are listeners' addresses like others.
+                rollout.held.bound.clear();
+                Ok(rollout)
+            }
             Ok(Err(why)) => Err(why),
             Err(_) => Err("the first config was not taken over".into()),
         }
@@ -110,18 +121,23 @@ impl Rollout {
         {
             return;
         }
+        self.shared.tell_reloading();
         match self.reload().await {
             Ok(acknowledged) => {
                 // The cores take their time and the next request need not wait for them: a mailbox keeps the order.
+                let shared = Arc::clone(&self.shared);
                 tokio::spawn(async move {
                     let lost = Err("nobody waited for the cores".to_owned());
-                    let _ = reply.send(acknowledged.await.unwrap_or(lost));
+                    let outcome = acknowledged.await.unwrap_or(lost);
+                    shared.tell_ready();
+                    let _ = reply.send(outcome);
                 });
             }
             Err(why) => {
                 self.shared.lane.inc(ServerStat::ConfigReloadFailure);
                 let (version, cause) = (self.version, cause.name());
                 tracing::error!("config refused ({cause}), version {version} stays in use\n{}", why.trim_end());
+                self.shared.tell_ready();
                 let _ = reply.send(Err(why));
             }
         }
@@ -183,20 +199,29 @@ impl Rollout {
         config::compile(model, &inputs).map_err(|diagnostics| diagnostics.to_string())
     }
 
-    /// Refuses listeners whose address somebody else has. The cores bind with SO_REUSEPORT, which would let them share a
-    /// port with a stranger; so the port is tried once without. Ports that the running config has are ours, and so are
-    /// those that the cores are about to let go.
+    /// Refuses listeners whose address can't be had. The cores bind with SO_REUSEPORT, which would let them share a port
+    /// with a stranger; so the port is tried once without. Ports that the running config has are ours, and so are those
+    /// that the cores are about to let go; whether we may bind them (again) has to be tried all the same.
     fn check_addresses(&self, snapshot: &Snapshot, running: Option<&Snapshot>) -> Result<(), String> {
+        let kept = |new: &snapshot::Listener| {
+            let same = |old: &Arc<snapshot::Listener>| old.address == new.address && old.serves_like(new);
+            let held = self.held.inherited.contains(&new.address) || self.held.bound.contains(&new.address);
+            held || running.is_some_and(|running| running.listeners.iter().any(same))
+        };
         let running = running.iter().flat_map(|running| &running.listeners).cloned();
         let ours: HashSet<u16> = running
             .chain(self.closing.iter().filter_map(Weak::upgrade))
             .map(|listener| listener.address.port())
             .collect();
         let mut wrong = String::new();
-        for listener in snapshot.listeners.iter().filter(|listener| !ours.contains(&listener.address.port())) {
-            if let Err(error) = runtime::try_address(listener.address) {
-                wrong += &format!("listener {} can't have {}: {error}\n", listener.name, listener.address);
-            }
+        for listener in snapshot.listeners.iter().filter(|listener| !kept(listener)) {
+            let Err(error) = runtime::try_address(listener.address) else { continue };
+            let hint = match error.kind() {
+                io::ErrorKind::AddrInUse if ours.contains(&listener.address.port()) => continue,
+                io::ErrorKind::PermissionDenied => LOW_PORT_HINT,
+                _ => "",
+            };
+            wrong += &format!("listener {} can't have {}: {error}{hint}\n", listener.name, listener.address);
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }

@@ -60,9 +60,21 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     pub fn new() -> Folder {
+        Folder::within(Path::new(env!("CARGO_TARGET_TMPDIR")))
+    }
+
+    /// One that every user can look into, wherever the workspace lies.
+    pub fn public() -> Folder {
+        let folder = Folder::within(&std::env::temp_dir());
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&folder.0, readable).expect("opened");
+        folder
+    }
+
+    fn within(place: &Path) -> Folder {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("ops-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let path = place.join(name);
         std::fs::create_dir_all(&path).expect("a directory");
         Folder(path)
     }

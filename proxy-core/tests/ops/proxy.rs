@@ -71,7 +71,11 @@ impl Proxy {
     }
 
     pub fn start_with(config: &str, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Proxy {
-        let folder = Folder::new();
+        Proxy::start_in(Folder::new(), config, arguments, adjust)
+    }
+
+    /// `folder`: for the config.
+    pub fn start_in(folder: Folder, config: &str, arguments: &[&str], adjust: impl FnOnce(&mut Command)) -> Proxy {
         let path = folder.path("corelane.yaml");
         std::fs::write(&path, with_admin(config)).expect("written");
         let mut command = command();
@@ -132,6 +136,10 @@ impl Proxy {
 
     pub fn wait_for_log(&self, part: &str) {
         wait_until(&format!("{part:?} in the log"), || self.log.count(part) > 0);
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn running(&mut self) -> bool {

@@ -37,15 +37,15 @@ pub struct Chosen {
 }
 
 impl DriverChoice {
-    /// Tries the kernel once, without a core, and says what would run.
-    pub fn probe(self) -> io::Result<Chosen> {
+    /// Tries the kernel once, without a core, and says what would run. `restrict_ring`: as in `Options`.
+    pub fn probe(self, restrict_ring: bool) -> io::Result<Chosen> {
         match self {
             DriverChoice::Epoll => Ok(Chosen { name: "epoll", fallback_reason: None }),
-            DriverChoice::Uring => match uring::probe() {
+            DriverChoice::Uring => match uring::probe(restrict_ring) {
                 Ok(()) => Ok(Chosen { name: "uring", fallback_reason: None }),
                 Err(reason) => Err(io::Error::other(reason)),
             },
-            DriverChoice::Auto => Ok(match uring::probe() {
+            DriverChoice::Auto => Ok(match uring::probe(restrict_ring) {
                 Ok(()) => Chosen { name: "uring", fallback_reason: None },
                 Err(reason) => Chosen { name: "epoll", fallback_reason: Some(reason) },
             }),
@@ -73,9 +73,9 @@ pub struct DriverCounts {
 
 impl Driver {
     /// `doorbell`: readable when another thread has something for this core.
-    pub(crate) fn new(choice: DriverChoice, doorbell: RawFd) -> io::Result<Driver> {
-        match choice.probe()?.name {
-            "uring" => Ok(Driver::Uring(Box::new(uring::Uring::new(doorbell)?))),
+    pub(crate) fn new(choice: DriverChoice, doorbell: RawFd, restrict_ring: bool) -> io::Result<Driver> {
+        match choice.probe(restrict_ring)?.name {
+            "uring" => Ok(Driver::Uring(Box::new(uring::Uring::new(doorbell, restrict_ring)?))),
             _ => Ok(Driver::Epoll(Box::new(epoll::Epoll::new(doorbell)?))),
         }
     }

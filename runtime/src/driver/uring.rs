@@ -7,6 +7,9 @@
 //! Receives are multishot and take their buffers from a ring of lent ones, so an idle connection holds no buffer.
 //! `user_data` is op (8 bits), generation (24), index (32); a completion whose generation is stale finds nobody, gives
 //! its buffer back, and closes a descriptor that it carries.
+//!
+//! Unless told otherwise a ring is restricted for good to the operations below, before it takes the first: whoever gets
+//! the process to queue another one, to open a file say, gets EACCES.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +19,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::{BufRingEntry, CancelBuilder, Fd};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{IoUring, cqueue, opcode, register::Restriction, squeue};
 
 use super::{DriverCounts, completion};
 use crate::buffers::{Pool, RECEIVE_BUFFER_BYTES};
@@ -33,6 +36,20 @@ const LENT_MAX: u16 = 1024;
 const LENT_START: u16 = 64;
 /// Parts of a gathered send.
 const PARTS_MAX: usize = 16;
+
+/// All that is ever submitted. Variants of an operation share its number: a multishot accept is an accept.
+const OPERATIONS: [u8; 8] = [
+    opcode::Accept::CODE,
+    opcode::Connect::CODE,
+    opcode::Recv::CODE,
+    opcode::Send::CODE,
+    opcode::SendMsg::CODE,
+    opcode::PollAdd::CODE,
+    opcode::AsyncCancel::CODE,
+    opcode::Close::CODE,
+];
+/// All flags that an entry may have.
+const ENTRY_FLAGS: squeue::Flags = squeue::Flags::BUFFER_SELECT.union(squeue::Flags::SKIP_SUCCESS);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -153,12 +170,12 @@ impl Drop for BufferRing {
     }
 }
 
-/// Sets up a ring with the best flags that the kernel takes.
+/// Sets up a ring with the best flags that the kernel takes. It takes nothing before it is enabled: see [`enable`].
 fn build() -> io::Result<IoUring> {
     let mut last = io::Error::other("no flags tried");
     for (no_sqarray, defer) in [(true, true), (false, true), (false, false)] {
         let mut builder = IoUring::builder();
-        builder.setup_submit_all().setup_clamp().setup_cqsize(COMPLETIONS).dontfork();
+        builder.setup_r_disabled().setup_submit_all().setup_clamp().setup_cqsize(COMPLETIONS).dontfork();
         if no_sqarray {
             builder.setup_no_sqarray();
         }
@@ -182,9 +199,19 @@ fn build() -> io::Result<IoUring> {
     Err(last)
 }
 
+/// Lets a ring begin. `restrict`: to [`OPERATIONS`] alone, and nothing can be registered with it any more.
+fn enable(ring: &IoUring, restrict: bool) -> io::Result<()> {
+    if restrict {
+        let mut rules: Vec<Restriction> = OPERATIONS.into_iter().map(Restriction::sqe_op).collect();
+        rules.push(Restriction::sqe_flags_allowed(ENTRY_FLAGS.bits()));
+        ring.submitter().register_restrictions(&mut rules)?;
+    }
+    ring.submitter().register_enable_rings()
+}
+
 /// Sets up a trial ring and receives one byte through a multishot receive from a buffer ring, since a kernel may know
 /// the opcode and not the flag. The error is fit for a log line.
-pub(crate) fn probe() -> Result<(), String> {
+pub(crate) fn probe(restrict: bool) -> Result<(), String> {
     let explain = |error: &io::Error| match error.raw_os_error() {
         Some(libc::ENOSYS) => "the kernel has no io_uring".to_owned(),
         Some(libc::EPERM | libc::EACCES) => match std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
@@ -197,12 +224,14 @@ pub(crate) fn probe() -> Result<(), String> {
         _ => format!("a trial ring failed: {error}"),
     };
     let ring = build().map_err(|error| explain(&error))?;
-    trial(ring).map_err(|error| format!("this kernel's io_uring is too old (6.1 or later is needed): {error}"))
+    trial(ring, restrict)
+        .map_err(|error| format!("this kernel's io_uring is too old (6.1 or later is needed): {error}"))
 }
 
-fn trial(mut ring: IoUring) -> io::Result<()> {
+fn trial(mut ring: IoUring, restrict: bool) -> io::Result<()> {
     let pool = Pool::new(1);
     let mut buffers = BufferRing::new(&ring)?;
+    enable(&ring, restrict)?;
     buffers.wanted = 1;
     buffers.top_up(&pool);
     let (mut ours, theirs) = std::os::unix::net::UnixStream::pair()?;
@@ -221,10 +250,12 @@ fn trial(mut ring: IoUring) -> io::Result<()> {
 }
 
 impl Uring {
-    pub(crate) fn new(doorbell: RawFd) -> io::Result<Uring> {
+    /// `restrict`: to the operations that this driver uses.
+    pub(crate) fn new(doorbell: RawFd, restrict: bool) -> io::Result<Uring> {
         let ring = build()?;
         let buffers = BufferRing::new(&ring)?;
         let registered = register_ring_descriptor(ring.as_raw_fd());
+        enable(&ring, restrict)?;
         Ok(Uring {
             ring,
             registered,
@@ -487,4 +518,44 @@ fn register_ring_descriptor(fd: RawFd) -> Option<u32> {
     // SAFETY: one struct of the kernel's layout, which it fills in.
     let done = unsafe { libc::syscall(libc::SYS_io_uring_register, fd, REGISTER_RING_FDS, &raw mut update, 1) };
     (done == 1).then_some(update.offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doorbell::Doorbell;
+
+    /// What a ring answers to one entry.
+    fn answer(ring: &mut IoUring, entry: &squeue::Entry) -> i32 {
+        // SAFETY: the entries of these tests point at static memory or at nothing.
+        unsafe { ring.submission().push(entry) }.expect("there is room");
+        ring.submitter().submit_and_wait(1).expect("it is taken");
+        ring.completion().next().expect("an answer").result()
+    }
+
+    fn open_a_file() -> squeue::Entry {
+        opcode::OpenAt::new(Fd(libc::AT_FDCWD), c"/".as_ptr()).flags(libc::O_DIRECTORY | libc::O_CLOEXEC).build()
+    }
+
+    #[test]
+    fn a_restricted_ring_refuses_what_the_driver_does_not_use() {
+        let bell = Doorbell::new().expect("a doorbell");
+        let mut driver = Uring::new(bell.fd(), true).expect("a ring");
+        assert_eq!(answer(&mut driver.ring, &open_a_file()), -libc::EACCES);
+        assert_eq!(answer(&mut driver.ring, &opcode::Nop::new().build()), -libc::EACCES);
+        let poll = opcode::PollAdd::new(Fd(bell.fd()), libc::POLLOUT as u32).build();
+        assert_eq!(answer(&mut driver.ring, &poll.clone().flags(squeue::Flags::ASYNC)), -libc::EACCES, "a flag");
+        assert_eq!(answer(&mut driver.ring, &poll), i32::from(libc::POLLOUT), "and goes on with what it does use");
+        let registering = driver.ring.submitter().register_files(&[bell.fd()]).expect_err("refused");
+        assert_eq!(registering.raw_os_error(), Some(libc::EACCES));
+    }
+
+    #[test]
+    fn an_unrestricted_ring_takes_every_operation() {
+        let bell = Doorbell::new().expect("a doorbell");
+        let mut driver = Uring::new(bell.fd(), false).expect("a ring");
+        let opened = answer(&mut driver.ring, &open_a_file());
+        assert!(opened >= 0, "{opened}");
+        sys::close(opened);
+    }
 }

@@ -1,6 +1,7 @@
 //! The control thread with cores that only note what they are told.
 
 mod admin;
+mod manager;
 mod names;
 mod rollouts;
 
@@ -23,6 +24,9 @@ pub(super) struct Told {
     /// Acknowledgements of drains, kept until a test gives them.
     pub(super) draining: Vec<Ack>,
     pub(super) stopped: bool,
+    /// Cores that don't turn, and what they were asked, unanswered.
+    pub(super) stuck: bool,
+    pub(super) unanswered: Vec<Ack>,
     /// Fail snapshots with this.
     pub(super) failing: Option<&'static str>,
 }
@@ -49,6 +53,15 @@ impl Cores for NotedCores {
         let mut told = self.0.lock().unwrap();
         told.drains.push(timeout);
         told.draining = acks;
+    }
+
+    fn turn(&mut self, mut acks: Vec<Ack>) {
+        let mut told = self.0.lock().unwrap();
+        if told.stuck {
+            // One of them.
+            told.unanswered.extend(acks.pop());
+        }
+        acks.into_iter().for_each(Ack::done);
     }
 
     fn stop(&mut self) {
@@ -79,13 +92,14 @@ pub(super) const APP: &str =
 
 impl Process {
     pub(super) fn start(text: &str, name_servers: Vec<SocketAddr>) -> Process {
-        Process::try_start(text, name_servers, None).expect("started")
+        Process::try_start(text, name_servers, None, None).expect("started")
     }
 
     pub(super) fn try_start(
         text: &str,
         name_servers: Vec<SocketAddr>,
         failing: Option<&'static str>,
+        notifier: Option<Notifier>,
     ) -> Result<Process, String> {
         static FOLDERS: AtomicU32 = AtomicU32::new(0);
         let unique = FOLDERS.fetch_add(1, Ordering::Relaxed);
@@ -109,6 +123,8 @@ impl Process {
             pinned: 2,
             command_line: vec![("driver".into(), "auto".into())],
             name_servers,
+            held: Held::default(),
+            notifier,
         };
         let started = start(inputs);
         let mut process = Process { folder, registry, handle: None, told, _logs: logs, _process_log: Box::new(filter) };

@@ -72,12 +72,12 @@ fn a_core_that_fails_is_reported() {
 
 #[test]
 fn a_start_that_fails_says_why_and_stops_the_cores() {
-    let Err(why) = Process::try_start(&config(APP), Vec::new(), Some("no memory")) else { panic!("started") };
+    let Err(why) = Process::try_start(&config(APP), Vec::new(), Some("no memory"), None) else { panic!("started") };
     assert!(why.contains("core 1: no memory"), "{why}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let text = config(APP).replacen("127.0.0.1:0", &address.to_string(), 1);
-    let Err(why) = Process::try_start(&text, Vec::new(), None) else { panic!("started") };
+    let Err(why) = Process::try_start(&text, Vec::new(), None, None) else { panic!("started") };
     assert!(why.starts_with(&format!("admin address {address}: ")), "{why}");
 }
 
