@@ -46,5 +46,5 @@ pub use driver::{Chosen, DriverChoice, DriverCounts};
 pub use executor::yield_now;
 pub use recycle::Recycled;
 pub use socket::{Accepted, Listener, Socket, Watcher};
-pub use sys::{raise_descriptors_max, try_address};
+pub use sys::{descriptors_max, raise_descriptors_max, try_address};
 pub use table::{FLUSH_TIMEOUT_MS, LINGER_TIMEOUT_MS, RECEIVED_BYTES_HIGH, RECEIVED_BYTES_LOW, Received};
