@@ -21,6 +21,7 @@ use crate::control::Ack;
 use crate::http::Scratch;
 use crate::listener::Listener;
 use crate::log;
+use crate::overload::Actions;
 use crate::snapshot::Snapshot;
 use crate::stats::{Block, Lane, ServerStat};
 
@@ -32,6 +33,8 @@ const DRAIN_SWEEP_MS: u64 = 20;
 pub(crate) const DRAIN_IDLE_MS: u64 = 500;
 /// A connection on its way from one core to another arrives within this time.
 const HAND_OVER_MS: u64 = 1_000;
+/// What happens again and again is told in this time once; all is counted.
+const TELL_AGAIN_MS: u64 = 10_000;
 /// A turn of the loop that took longer kept others waiting; it is counted.
 const TURN_OVERRUN_US: u64 = 10_000;
 /// Boxes of per-request state that are kept for reuse.
@@ -48,6 +51,11 @@ pub enum Message {
     },
     /// Acknowledged at once: the core turns.
     Turn(Ack),
+    /// Answered by writing the number down, which shows that the core gets round.
+    Beat {
+        number: u64,
+        actions: Actions,
+    },
     Stop,
 }
 
@@ -67,6 +75,8 @@ pub struct Parts {
     pub outgoing: Vec<Option<Sender<HandOver>>>,
     /// Hand-overs adopted: lane = receiving core, cell = sending core.
     pub adopted: Arc<runtime::counters::Page>,
+    /// The last beat that each core has answered.
+    pub answered: Arc<runtime::counters::Page>,
     pub server_stats: Arc<Block>,
     pub log: log::Sink,
     /// To listen with before the core makes any.
@@ -100,7 +110,13 @@ pub(crate) struct World {
     draining: Cell<bool>,
     drain_ack: RefCell<Option<Ack>>,
     drain_deadline_ms: Cell<u64>,
-    server_stats: Lane,
+    answered: Arc<runtime::counters::Page>,
+    overload: Cell<Actions>,
+    pub(crate) server_stats: Lane,
+    /// The same of all cores.
+    server_block: Arc<Block>,
+    /// When it was last told that the process has too many connections.
+    crowd_told_ms: Cell<Option<u64>>,
     pub(crate) log: RefCell<log::Sink>,
     #[expect(clippy::vec_box, reason = "taken by whole exchanges: moving a pointer, not a kilobyte")]
     scratch: RefCell<Vec<Box<Scratch>>>,
@@ -110,7 +126,7 @@ pub(crate) struct World {
 
 /// The core's first task: takes messages and looks after idle connections until it is told to stop.
 pub async fn run(core: Core, parts: Parts) {
-    let Parts { cores, mut messages, incoming, outgoing, adopted, server_stats, log, sockets } = parts;
+    let Parts { cores, mut messages, incoming, outgoing, adopted, answered, server_stats, log, sockets } = parts;
     core.provide(sockets);
     let snapshot = Arc::new(Snapshot::empty());
     let world = Rc::new(World {
@@ -130,7 +146,11 @@ pub async fn run(core: Core, parts: Parts) {
         draining: Cell::new(false),
         drain_ack: RefCell::default(),
         drain_deadline_ms: Cell::new(u64::MAX),
+        answered,
+        overload: Cell::default(),
         server_stats: server_stats.lane(core.id()),
+        server_block: server_stats,
+        crowd_told_ms: Cell::new(None),
         log: RefCell::new(log),
         scratch: RefCell::default(),
         date: RefCell::new((u64::MAX, Vec::new())),
@@ -177,6 +197,10 @@ impl World {
                 deaf => ack.failed(&deaf.join("; ")),
             },
             Some(Some(Message::Turn(ack))) => ack.done(),
+            Some(Some(Message::Beat { number, actions })) => {
+                self.answered.add(self.core.id(), 0, number - self.answered.get(self.core.id(), 0));
+                self.set_overload(actions);
+            }
             Some(Some(Message::Drain { timeout_ms, ack })) => self.drain(timeout_ms, ack, sweep),
         }
         if self.drained()
@@ -289,6 +313,33 @@ impl World {
         generation.clusters.iter().for_each(|cluster| cluster.drain());
     }
 
+    fn set_overload(&self, actions: Actions) {
+        let before = self.overload.replace(actions);
+        if before.stop_accepting != actions.stop_accepting {
+            self.listeners.borrow().values().for_each(|listener| listener.wake());
+        }
+        if actions.disable_keepalive && !before.disable_keepalive {
+            self.wake_connections();
+        }
+    }
+
+    /// What is being done about overload.
+    pub(crate) fn overload(&self) -> Actions {
+        self.overload.get()
+    }
+
+    /// Whether the process has as many connections of clients as it may.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let bound = self.generation.borrow().snapshot.connections_max;
+        if bound == 0 || self.server_block.sum(ServerStat::TotalConnections) < u64::from(bound) {
+            return false;
+        }
+        if may_tell(&self.crowd_told_ms, self.core.now_ms()) {
+            tracing::warn!(connections_max = bound, "the process has as many connections as it may: others are closed");
+        }
+        true
+    }
+
     fn drained(&self) -> bool {
         let accepting = self.listeners.borrow().values().any(|listener| listener.accepting());
         self.draining.get() && !accepting && self.live.get() == 0 && self.core.sockets_open() == 0
@@ -352,6 +403,15 @@ impl World {
         }
         emit::field(out, b"date", &date.1);
     }
+}
+
+/// Whether what was last told at `told_ms` may be told again.
+pub(crate) fn may_tell(told_ms: &Cell<Option<u64>>, now_ms: u64) -> bool {
+    let may = told_ms.get().is_none_or(|told_ms| now_ms >= told_ms + TELL_AGAIN_MS);
+    if may {
+        told_ms.set(Some(now_ms));
+    }
+    may
 }
 
 pub(crate) struct Registered {

@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     NoRoute,
     /// The cluster has no endpoint to send to.
     NoEndpoint,
+    /// The process is short of descriptors or memory.
+    Overloaded,
     /// A bound of the cluster is reached.
     Overflow,
     ConnectFailed,
@@ -79,6 +81,7 @@ impl Fault {
             Fault::Hoarding => (503, Some(Flag::OverloadManagerTerminated), "overload_unread_bytes", "overloaded\n"),
             Fault::NoRoute => (404, Some(Flag::NoRouteFound), "route_not_found", "no route matches this request\n"),
             Fault::NoEndpoint => (503, Some(Flag::NoHealthyUpstream), "no_healthy_upstream", "no healthy upstream\n"),
+            Fault::Overloaded => (503, Some(Flag::OverloadManagerTerminated), "overload", "overloaded\n"),
             Fault::Overflow => (
                 503,
                 Some(Flag::UpstreamOverflow),

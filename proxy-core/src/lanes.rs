@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runtime::counters::Page;
 use runtime::mailbox::{self, Receiver, Sender};
@@ -12,6 +12,7 @@ use runtime::{Bell, DriverChoice, Options, Prepared};
 use crate::control::{Ack, Cores};
 use crate::core::{self, HandOver, Message, Parts};
 use crate::log::Sink;
+use crate::overload::Actions;
 use crate::snapshot::Snapshot;
 use crate::stats::Block;
 
@@ -32,6 +33,10 @@ pub struct Plan {
 /// All cores, from the outside.
 pub struct Lanes {
     senders: Vec<Sender<Message>>,
+    /// The last beat that each core was sent, from 1, and when.
+    beats: Vec<(u64, Instant)>,
+    /// The last beat that each core has answered.
+    answered: Arc<Page>,
 }
 
 impl Lanes {
@@ -66,14 +71,16 @@ impl Lanes {
         let cores = bells.len();
         let adopted = Page::new(cores, cores);
         let Mesh { incoming, outgoing } = Mesh::new(bells);
-        let mut lanes = Lanes { senders: Vec::new() };
+        let answered = Page::new(cores, 1);
+        let beats = vec![(0, Instant::now()); cores];
+        let mut lanes = Lanes { senders: Vec::new(), beats, answered: answered.clone() };
         let mut all = Vec::new();
         for (((bell, log), incoming), outgoing) in bells.iter().zip(sinks).zip(incoming).zip(outgoing) {
             let (sender, messages) = mailbox::channel(bell, MESSAGES_MAX);
             lanes.senders.push(sender);
-            let (adopted, server_stats) = (adopted.clone(), server.clone());
+            let (adopted, answered, server_stats) = (adopted.clone(), answered.clone(), server.clone());
             let sockets = Vec::new();
-            all.push(Parts { cores, messages, incoming, outgoing, adopted, server_stats, log, sockets });
+            all.push(Parts { cores, messages, incoming, outgoing, adopted, answered, server_stats, log, sockets });
         }
         (lanes, all)
     }
@@ -95,6 +102,22 @@ impl Cores for Lanes {
 
     fn turn(&mut self, acks: Vec<Ack>) {
         self.tell(acks, Message::Turn);
+    }
+
+    fn beat(&mut self, actions: Actions) -> Vec<Duration> {
+        let now = Instant::now();
+        let each = self.senders.iter_mut().zip(&mut self.beats).enumerate();
+        each.map(|(core, (sender, (number, sent)))| {
+            if self.answered.get(core, 0) < *number {
+                return now - *sent;
+            }
+            // A core whose mailbox is full owes this one, too.
+            if sender.send(Message::Beat { number: *number + 1, actions }).is_ok() {
+                (*number, *sent) = (*number + 1, now);
+            }
+            Duration::ZERO
+        })
+        .collect()
     }
 
     fn stop(&mut self) {

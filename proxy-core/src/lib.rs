@@ -14,6 +14,7 @@ mod http;
 pub mod lanes;
 mod listener;
 pub mod log;
+pub mod overload;
 mod relay;
 pub mod snapshot;
 pub mod stats;

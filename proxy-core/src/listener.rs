@@ -10,22 +10,16 @@ use std::task::{Poll, Waker};
 use codecs::http::HeadLimits;
 use runtime::Accepted;
 
-use crate::core::{Generation, HandOver, Registered, World};
+use crate::core::{Generation, HandOver, Registered, World, may_tell};
 use crate::log::Record;
 use crate::snapshot::{self, Serve};
-use crate::stats::{Block, HttpStat, Lane, ListenerStat, TcpStat};
+use crate::stats::{Block, HttpStat, Lane, ListenerStat, ServerStat, TcpStat};
 use crate::tls::CoreTls;
 use crate::transport::Transport;
 use crate::{first_bytes, http, tcp, tls};
 
 /// A core hands a fresh connection over when it holds this many percent of the mean over all cores.
 const SHARE_PERCENT_MAX: u64 = 125;
-
-/// Failing accepts are logged at most this often; all are counted.
-const ACCEPT_ERROR_LOG_MS: u64 = 10_000;
-
-/// Of handshakes that fail one is told in this time; all are counted.
-const REFUSAL_LOG_MS: u64 = 10_000;
 
 /// How long a listener that closes goes on accepting what had begun its handshake: a long round trip.
 const HANDSHAKE_MS: u64 = 100;
@@ -51,6 +45,8 @@ pub(crate) struct Listener {
     /// Left the config: its connections end with their next response.
     closed: Cell<bool>,
     refusal_told_ms: Cell<Option<u64>>,
+    /// The same of `connections_max`.
+    full_told_ms: Cell<Option<u64>>,
 }
 
 /// One connection from a client, whatever it speaks.
@@ -135,6 +131,7 @@ impl Listener {
             stop_waker: RefCell::default(),
             closed: Cell::new(false),
             refusal_told_ms: Cell::new(None),
+            full_told_ms: Cell::new(None),
         });
         world.core.spawn(listener.clone().accept(socket));
         Ok(listener)
@@ -160,12 +157,7 @@ impl Listener {
 
     /// Whether a failed handshake may be told again.
     pub(crate) fn may_tell_refusal(&self) -> bool {
-        let now_ms = self.world.core.now_ms();
-        let may = self.refusal_told_ms.get().is_none_or(|told_ms| now_ms >= told_ms + REFUSAL_LOG_MS);
-        if may {
-            self.refusal_told_ms.set(Some(now_ms));
-        }
-        may
+        may_tell(&self.refusal_told_ms, self.world.core.now_ms())
     }
 
     pub(crate) fn accepting(&self) -> bool {
@@ -174,11 +166,25 @@ impl Listener {
 
     /// Whether connections should end with their next response.
     pub(crate) fn closing(&self) -> bool {
-        self.closed.get() || self.world.draining()
+        self.closed.get() || self.world.draining() || self.world.overload().disable_keepalive
+    }
+
+    /// What a connection that ends because of `closing` counts as.
+    pub(crate) fn closing_stat(&self) -> HttpStat {
+        if self.closed.get() || self.world.draining() {
+            HttpStat::DownstreamCxDrainClose
+        } else {
+            HttpStat::DownstreamCxOverloadDisableKeepalive
+        }
     }
 
     pub(crate) fn stop_accepting(&self) {
         self.stop.set(true);
+        self.wake();
+    }
+
+    /// Lets the listener see what has changed.
+    pub(crate) fn wake(&self) {
         if let Some(waker) = self.stop_waker.take() {
             waker.wake();
         }
@@ -190,7 +196,8 @@ impl Listener {
     }
 
     async fn accept(self: Rc<Listener>, socket: runtime::Listener) {
-        let mut told_ms = None;
+        let told_ms = Cell::new(None);
+        let mut paused = false;
         let closing = self.world.core.timer();
         let mut refusing = false;
         loop {
@@ -198,6 +205,10 @@ impl Listener {
                 if self.stop.get() && !std::mem::replace(&mut refusing, true) {
                     socket.refuse_handshakes();
                     closing.set(self.world.core.now_ms() + HANDSHAKE_MS);
+                }
+                let pause = self.world.overload().stop_accepting && !refusing;
+                if std::mem::replace(&mut paused, pause) != pause {
+                    if pause { socket.pause() } else { socket.resume() }
                 }
                 if closing.expired() {
                     return Poll::Ready(None);
@@ -214,9 +225,7 @@ impl Listener {
                 Some(Ok(accepted)) => self.spread(accepted),
                 Some(Err(error)) => {
                     self.config.borrow().stats.inc(ListenerStat::DownstreamAcceptError);
-                    let now_ms = self.world.core.now_ms();
-                    if told_ms.is_none_or(|told_ms| now_ms >= told_ms + ACCEPT_ERROR_LOG_MS) {
-                        told_ms = Some(now_ms);
+                    if may_tell(&told_ms, self.world.core.now_ms()) {
                         tracing::warn!(%error, address = %socket.address(), "accepting pauses");
                     }
                 }
@@ -278,8 +287,20 @@ impl Listener {
         let (bound, block) = (config.listener.connections_max, &config.listener.stats);
         if bound > 0 && block.sum(ListenerStat::DownstreamCxActive) >= u64::from(bound) {
             config.stats.inc(ListenerStat::DownstreamCxOverflow);
+            if may_tell(&self.full_told_ms, world.core.now_ms()) {
+                let name = &config.listener.name;
+                tracing::warn!(
+                    connections_max = bound,
+                    "listener `{name}` has as many connections as it may: others are closed"
+                );
+            }
             return;
         }
+        if world.is_crowded() {
+            config.stats.inc(ListenerStat::DownstreamGlobalCxOverflow);
+            return;
+        }
+        world.server_stats.gauge_inc(ServerStat::TotalConnections);
         let socket = world.core.adopt(accepted);
         config.stats.inc(ListenerStat::DownstreamCxTotal);
         config.stats.gauge_inc(ListenerStat::DownstreamCxActive);
@@ -310,6 +331,7 @@ impl Listener {
 impl Drop for Ends {
     fn drop(&mut self) {
         let _ = &self.block;
+        self.world.server_stats.gauge_dec(ServerStat::TotalConnections);
         self.stats.gauge_dec(ListenerStat::DownstreamCxActive);
         self.stats.inc(ListenerStat::DownstreamCxDestroy);
         self.stats.observe_us(ListenerStat::DownstreamCxLengthMs, self.world.core.now_us() - self.born_us);

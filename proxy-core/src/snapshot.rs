@@ -18,12 +18,33 @@ pub struct Snapshot {
     pub logs: Vec<Arc<crate::log::Spec>>,
     /// How long a drain may take before what is left is cut off.
     pub drain_timeout_ms: u64,
+    /// Downstream connections at once over all listeners and cores; 0 = unlimited.
+    pub connections_max: u32,
+    pub overload: Overload,
+}
+
+/// From which pressure on, in percent, what is done; 0 = never.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Overload {
+    /// Resident memory that counts as 100 percent, beside the bounds of control groups.
+    pub memory_max: Option<u64>,
+    pub disable_keepalive_percent: u32,
+    pub stop_accepting_percent: u32,
+    pub shed_requests_percent: u32,
 }
 
 impl Snapshot {
     /// What a core runs before its first config: nothing.
     pub(crate) fn empty() -> Snapshot {
-        Snapshot { version: 0, listeners: Vec::new(), clusters: Vec::new(), logs: Vec::new(), drain_timeout_ms: 0 }
+        Snapshot {
+            version: 0,
+            listeners: Vec::new(),
+            clusters: Vec::new(),
+            logs: Vec::new(),
+            drain_timeout_ms: 0,
+            connections_max: 0,
+            overload: Overload::default(),
+        }
     }
 }
 

@@ -50,6 +50,10 @@ impl Cores for NotedCores {
         acks.into_iter().for_each(Ack::done);
     }
 
+    fn beat(&mut self, _: corelane::overload::Actions) -> Vec<Duration> {
+        vec![Duration::ZERO; self.count()]
+    }
+
     fn stop(&mut self) {
         self.0.lock().unwrap().stopped = true;
     }

@@ -131,3 +131,31 @@ fn a_log_that_cannot_be_written_is_refused() {
     assert!(response.text().contains("/nowhere/access.log"), "{}", response.text());
     assert_eq!(proxy.stat("server.config_version"), 1);
 }
+
+#[test]
+fn a_full_disk_loses_lines_and_no_requests() {
+    let origin = Origin::start("origin");
+    let listen = free_address();
+    let folder = ops::Folder::new();
+    let file = folder.path("access.log");
+    std::os::unix::fs::symlink("/dev/full", &file).expect("linked");
+    let logs = format!("{{ path: '{}', format: '%PATH%' }}", file.display());
+    let proxy = Proxy::start("auto", &logging(listen, origin.address, &logs));
+    let mut client = Client::connect(listen).expect("connects");
+    for number in 1..=5 {
+        assert_eq!(client.get("/lost").expect("a response").status, 200);
+        wait_until("the line to be lost", || proxy.stat("server.access_log.dropped") == number);
+    }
+    assert_eq!(proxy.stat("server.access_log.write_failed"), 5);
+    assert_eq!(proxy.stat("server.access_log.written"), 0);
+    assert_eq!(proxy.log.count("the access log can't be written"), 1);
+
+    // There is room again.
+    let room = folder.path("room.log");
+    std::fs::write(&room, "").expect("written");
+    std::fs::rename(&room, &file).expect("renamed");
+    assert_eq!(client.get("/kept").expect("a response").status, 200);
+    wait_until("the line", || lines(&file) == ["/kept"]);
+    proxy.wait_for_log("the access log is written again");
+    assert_eq!(proxy.stat("server.access_log.dropped"), 5);
+}

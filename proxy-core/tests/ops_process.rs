@@ -214,4 +214,13 @@ fn descriptors_that_run_out_are_survived(driver: &str) {
     wait_until("the crowd's connections to be gone", || {
         proxy.stat(&format!("listener.{listener}.downstream_cx_active")) == 0
     });
+    // Each step of what is done about overload began, and is over.
+    for step in ["disable_http_keepalive", "stop_accepting_connections", "stop_accepting_requests"] {
+        let step = format!("overload.envoy.overload_actions.{step}");
+        assert!(proxy.stat(&format!("{step}.entered")) > 0, "{step}");
+        wait_until("the overload's end", || proxy.stat(&format!("{step}.active")) == 0);
+    }
+    wait_until("a connection that stays", || {
+        !Client::connect(listen).and_then(|mut client| client.get("/")).expect("a response").closes()
+    });
 }

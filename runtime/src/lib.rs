@@ -52,5 +52,5 @@ pub use prepared::{Prepared, inherited};
 pub use privileges::{Identity, become_user, forbid_new_privileges};
 pub use recycle::Recycled;
 pub use socket::{Accepted, Listener, Socket, Watcher};
-pub use sys::{monotonic_us, raise_descriptors_max, try_address};
+pub use sys::{descriptors_max, monotonic_us, raise_descriptors_max, try_address};
 pub use table::{FLUSH_TIMEOUT_MS, LINGER_TIMEOUT_MS, RECEIVED_BYTES_HIGH, RECEIVED_BYTES_LOW, Received};

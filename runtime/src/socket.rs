@@ -279,6 +279,15 @@ impl Listener {
         }
     }
 
+    /// Accepts no more until `resume`: the kernel's queue keeps what comes. What it has accepted already still arrives.
+    pub fn pause(&self) {
+        self.core.0.table.borrow_mut().pause_accepting(self.key);
+    }
+
+    pub fn resume(&self) {
+        self.core.0.table.borrow_mut().resume_accepting(self.key);
+    }
+
     /// Lets no further handshake begin. Those under way end and their connections are accepted as before: waiting a
     /// round trip or two between this and `finish` loses nobody. An inherited socket is left as it is: whoever passed it
     /// has it, too, and handshakes go on for the next process.

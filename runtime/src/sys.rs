@@ -121,6 +121,13 @@ pub fn raise_descriptors_max() -> u64 {
     if done { raised.rlim_cur } else { limit.rlim_cur }
 }
 
+/// The process's bound on open descriptors.
+pub fn descriptors_max() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes a local.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 { limit.rlim_cur } else { u64::MAX }
+}
+
 /// Whether a socket could listen on `address` alone: somebody who listens there is an error, even one who shares the
 /// port. Binds and lets go without ever listening, so that no connection is made meanwhile.
 ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::overload::Actions;
 use crate::snapshot::Snapshot;
 
 /// What the control thread can ask of the cores. Whoever starts the cores implements it on their mailboxes; no call may
@@ -24,6 +25,10 @@ pub trait Cores: Send + 'static {
     /// Show that every core's loop turns: each acknowledges with its next turn.
     fn turn(&mut self, acks: Vec<Ack>);
 
+    /// Tells the cores what is done about overload, and sees whether they get round. A core that owes an answer is sent
+    /// nothing more. Returns how long each core has owed one.
+    fn beat(&mut self, actions: Actions) -> Vec<Duration>;
+
     /// End every core's loop now.
     fn stop(&mut self);
 }
@@ -34,7 +39,8 @@ pub struct Ack {
     answers: Option<mpsc::UnboundedSender<Answer>>,
 }
 
-type Answer = Result<(), String>;
+/// A core's number, and what went wrong, a sentence.
+type Answer = (usize, Result<(), String>);
 
 impl Ack {
     pub fn done(self) {
@@ -47,10 +53,10 @@ impl Ack {
         self.answer(Err(format!("core {core}: {why}")));
     }
 
-    fn answer(mut self, answer: Answer) {
+    fn answer(mut self, answer: Result<(), String>) {
         if let Some(answers) = self.answers.take() {
             // Whoever asked may have given up.
-            let _ = answers.send(answer);
+            let _ = answers.send((self.core, answer));
         }
     }
 }
@@ -58,7 +64,7 @@ impl Ack {
 impl Drop for Ack {
     fn drop(&mut self) {
         if let Some(answers) = self.answers.take() {
-            let _ = answers.send(Err(format!("core {} gave no answer", self.core)));
+            let _ = answers.send((self.core, Err(format!("core {} gave no answer", self.core))));
         }
     }
 }
@@ -66,7 +72,8 @@ impl Drop for Ack {
 /// The other end of a set of acknowledgements.
 pub struct Answers {
     answers: mpsc::UnboundedReceiver<Answer>,
-    missing: usize,
+    /// Cores that have not answered.
+    missing: Vec<usize>,
     wrong: Vec<String>,
 }
 
@@ -74,17 +81,16 @@ pub struct Answers {
 pub fn acks(cores: usize) -> (Vec<Ack>, Answers) {
     let (sender, answers) = mpsc::unbounded_channel();
     let acks = (0..cores).map(|core| Ack { core, answers: Some(sender.clone()) }).collect();
-    (acks, Answers { answers, missing: cores, wrong: Vec::new() })
+    (acks, Answers { answers, missing: (0..cores).collect(), wrong: Vec::new() })
 }
 
 impl Answers {
     /// What there is, without waiting: `None` until every core has answered, then what went wrong, one sentence a core.
     pub fn try_all(&mut self) -> Option<Vec<String>> {
         while let Ok(answer) = self.answers.try_recv() {
-            self.missing -= 1;
-            self.wrong.extend(answer.err());
+            self.take(answer);
         }
-        (self.missing == 0).then(|| std::mem::take(&mut self.wrong))
+        self.missing.is_empty().then(|| std::mem::take(&mut self.wrong))
     }
 
     /// Waits for every core.
@@ -92,21 +98,23 @@ impl Answers {
     /// # Errors
     /// What went wrong, one sentence a core, when all have answered or the time is over.
     pub(super) async fn all(mut self, timeout: Duration) -> Result<(), Vec<String>> {
-        let mut wrong = std::mem::take(&mut self.wrong);
         let deadline = tokio::time::Instant::now() + timeout;
-        while self.missing > 0 {
+        while !self.missing.is_empty() {
             match tokio::time::timeout_at(deadline, self.answers.recv()).await {
-                Ok(Some(answer)) => {
-                    self.missing -= 1;
-                    wrong.extend(answer.err());
-                }
+                Ok(Some(answer)) => self.take(answer),
                 Ok(None) => break,
                 Err(_) => {
-                    wrong.push(format!("{} cores gave no answer within {timeout:?}", self.missing));
+                    let late = self.missing.iter().map(|core| format!("core {core} gave no answer within {timeout:?}"));
+                    self.wrong.extend(late);
                     break;
                 }
             }
         }
-        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+        if self.wrong.is_empty() { Ok(()) } else { Err(self.wrong) }
+    }
+
+    fn take(&mut self, (core, answer): Answer) {
+        self.missing.retain(|missing| *missing != core);
+        self.wrong.extend(answer.err());
     }
 }

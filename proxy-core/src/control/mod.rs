@@ -17,10 +17,12 @@ mod dns;
 mod lifecycle;
 mod memory;
 mod notify;
+mod overload;
 pub mod process_log;
 mod rollout;
 mod signals;
 mod watch;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,6 +42,9 @@ use crate::stats::{FLUSH_INTERVAL_MS, Lane, Registry, ServerStat};
 pub use cores::{Ack, Answers, Cores, acks};
 pub use notify::Notifier;
 pub use process_log::ProcessLog;
+
+/// How often it looks whether the process has what it needs and the cores get round.
+const TICK: Duration = Duration::from_millis(250);
 
 /// What the control thread is started with.
 pub struct Inputs {
@@ -190,6 +195,7 @@ async fn run(mut inputs: Inputs, started: Instant, ready: Ready) {
     tokio::spawn(admin::serve(admin, Arc::clone(&shared)));
     tokio::spawn(rollout.run(requests));
     tokio::spawn(keep_time(Arc::clone(&shared)));
+    tokio::spawn(keep_watch(Arc::clone(&shared)));
     tokio::spawn(obey(signals, Arc::clone(&shared)));
     lifecycle::run(shared, lifecycle).await;
 }
@@ -223,6 +229,22 @@ async fn keep_time(shared: Arc<Shared>) {
         // What the last connections of an old config held on to.
         shared.registry.retire_unused();
         certificates::rotate_tickets(&shared);
+    }
+}
+
+/// What is looked at every [`TICK`].
+async fn keep_watch(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(TICK);
+    // Ticks that were missed are over.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut overload = overload::Overload::new(shared.registry.overload().control_lane());
+    let mut watchdog = watchdog::Watchdog::default();
+    loop {
+        ticks.tick().await;
+        let settings = shared.current().map_or_else(Default::default, |current| current.snapshot.overload);
+        let actions = overload.look(&settings);
+        let late = shared.cores().beat(actions);
+        watchdog.look(&shared.lane, &late);
     }
 }
 
@@ -328,10 +350,6 @@ impl Shared {
         if let Some(current) = self.current() {
             certificates::refresh_gauges(self, &current);
             let snapshot = current.snapshot;
-            let open = |listener: &Arc<crate::snapshot::Listener>| {
-                listener.stats.sum(crate::stats::ListenerStat::DownstreamCxActive)
-            };
-            lane.set(ServerStat::TotalConnections, snapshot.listeners.iter().map(open).sum());
             let listeners = snapshot.listeners.len() as u64;
             let (active, draining) = if self.draining() { (0, listeners) } else { (listeners, 0) };
             lane.set(ServerStat::TotalListenersActive, active);

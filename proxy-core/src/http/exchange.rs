@@ -192,6 +192,10 @@ impl<'a> Exchange<'a> {
     }
 
     async fn answer(&mut self) -> Next {
+        if self.downstream.world.overload().shed_requests {
+            self.config.serve_stats.inc(HttpStat::DownstreamRqOverloadClose);
+            return self.fail(Fault::Overloaded).await;
+        }
         let config = self.config;
         let result = match self.route() {
             Err(fault) => Err(fault),

@@ -15,7 +15,6 @@ use super::exchange::Exchange;
 use crate::core::World;
 use crate::fault::Fault;
 use crate::snapshot::{Forward, Forwarding, HeaderEdits, Http, PathMatch, Route};
-use crate::stats::HttpStat;
 
 const WEBSOCKET: &[u8] = b"websocket";
 
@@ -338,7 +337,7 @@ pub(super) fn emit_response(exchange: &mut Exchange<'_>, route: &Route) -> bool 
     }
     if exchange.keep_alive && exchange.downstream.listener.closing() {
         exchange.keep_alive = false;
-        exchange.config.serve_stats.inc(HttpStat::DownstreamCxDrainClose);
+        exchange.config.serve_stats.inc(exchange.downstream.listener.closing_stat());
     }
     let out = &mut scratch.out;
     out.clear();

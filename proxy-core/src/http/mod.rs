@@ -102,7 +102,7 @@ pub(crate) async fn serve(downstream: Box<Downstream>) {
                     next => break next,
                 }
             }
-            waited => break count_wait(&stats, &waited),
+            waited => break count_wait(&downstream, &stats, &waited),
         }
     };
     stats.inc(match next {
@@ -150,11 +150,11 @@ async fn begins_http2(downstream: &Downstream, timer: &Timer, first: Slice) -> O
     }
 }
 
-fn count_wait(stats: &Lane, waited: &Waited) -> Next {
+fn count_wait(downstream: &Downstream, stats: &Lane, waited: &Waited) -> Next {
     match waited {
         Waited::Request(_) | Waited::Gone => return Next::Gone,
         Waited::IdleTimeout => stats.inc(HttpStat::DownstreamCxIdleTimeout),
-        Waited::Drained => stats.inc(HttpStat::DownstreamCxDrainClose),
+        Waited::Drained => stats.inc(downstream.listener.closing_stat()),
         Waited::OverAge => stats.inc(HttpStat::DownstreamCxMaxDurationReached),
     }
     Next::Close
@@ -192,6 +192,12 @@ async fn wait(downstream: &Downstream, timer: &Timer) -> Waited {
                 return Poll::Ready(Waited::Drained);
             }
             timer.set(close_at);
+        } else if std::mem::replace(&mut close_at, u64::MAX) < u64::MAX {
+            // An overload is over.
+            timer.clear();
+            if idle_until.min(age_until) < u64::MAX {
+                timer.set(idle_until.min(age_until));
+            }
         }
         if now_ms >= idle_until {
             return Poll::Ready(Waited::IdleTimeout);

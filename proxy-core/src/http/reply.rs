@@ -81,6 +81,7 @@ impl Exchange<'_> {
     pub(super) fn reply_fault(&mut self, outcome: &Outcome, fault: Fault) {
         let overloaded: &[(&[u8], &[u8])] = match fault {
             Fault::Overflow => &[(b"x-envoy-overloaded", b"true")],
+            Fault::Overloaded => &[(b"x-envoy-local-overloaded", b"true")],
             Fault::ConnectRefused => &[(b"allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")],
             _ => &[],
         };
@@ -94,7 +95,7 @@ impl Exchange<'_> {
     pub(super) fn before_reply(&mut self) {
         if self.keep_alive && self.downstream.listener.closing() {
             self.keep_alive = false;
-            self.config.serve_stats.inc(HttpStat::DownstreamCxDrainClose);
+            self.config.serve_stats.inc(self.downstream.listener.closing_stat());
         }
         // A body that the client holds back until it gets a 100 can't be waited for.
         if !self.request_done && self.scratch.request.expect_continue {

@@ -20,7 +20,9 @@ mod registry;
 pub mod show;
 
 pub use block::{Block, Lane};
-pub use names::{ClusterStat, EndpointStat, HttpStat, Kind, ListenerStat, Scope, ServerStat, Stat, TcpStat};
+pub use names::{
+    ClusterStat, EndpointStat, HttpStat, Kind, ListenerStat, OverloadStat, Scope, ServerStat, Stat, TcpStat,
+};
 pub use registry::{FLUSH_INTERVAL_MS, Registry};
 
 #[cfg(test)]

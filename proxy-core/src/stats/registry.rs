@@ -15,6 +15,7 @@ pub const FLUSH_INTERVAL_MS: u64 = 5_000;
 pub struct Registry {
     cores: usize,
     server: Arc<Block>,
+    overload: Arc<Block>,
     blocks: Mutex<BTreeMap<(Scope, String), Arc<Block>>>,
 }
 
@@ -22,13 +23,22 @@ impl Registry {
     /// For `cores` cores and the control thread.
     pub fn new(cores: usize) -> Arc<Registry> {
         let server = Block::new(Scope::Server, "", cores);
-        let blocks = BTreeMap::from([((Scope::Server, String::new()), Arc::clone(&server))]);
-        Arc::new(Registry { cores, server, blocks: Mutex::new(blocks) })
+        let overload = Block::new(Scope::Overload, "", cores);
+        let blocks = BTreeMap::from([
+            ((Scope::Server, String::new()), Arc::clone(&server)),
+            ((Scope::Overload, String::new()), Arc::clone(&overload)),
+        ]);
+        Arc::new(Registry { cores, server, overload, blocks: Mutex::new(blocks) })
     }
 
     /// The process's own block.
     pub fn server(&self) -> &Arc<Block> {
         &self.server
+    }
+
+    /// What the control thread knows of overload.
+    pub(crate) fn overload(&self) -> &Arc<Block> {
+        &self.overload
     }
 
     /// What the access log's thread counts with.

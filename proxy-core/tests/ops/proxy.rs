@@ -159,11 +159,41 @@ impl Proxy {
         status.expect("a status")
     }
 
+    /// Lets one thread of the process not run until the guard is dropped.
+    pub fn stall(&self, thread: &str) -> Stalled {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a process");
+        let mut named = tasks
+            .map(|task| task.expect("a task").path())
+            .filter(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == thread));
+        let task = named.next().expect("a thread of this name");
+        let id: libc::pid_t = task.file_name().and_then(|id| id.to_str()?.parse().ok()).expect("a number");
+        // SAFETY: null pointers: neither address nor data is wanted.
+        let attached = unsafe { libc::ptrace(libc::PTRACE_SEIZE, id, 0, 0) };
+        assert_eq!(attached, 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, id, 0, 0) }, 0);
+        Stalled(id)
+    }
+
     /// Resident memory, bytes.
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+}
+
+/// A thread that doesn't run; the thread that made it is the only one that may let go.
+pub struct Stalled(libc::pid_t);
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        // Only a thread that has stopped can be let go.
+        // SAFETY: null pointers: nothing else is wanted.
+        unsafe {
+            libc::waitpid(self.0, std::ptr::null_mut(), libc::__WALL);
+            libc::ptrace(libc::PTRACE_DETACH, self.0, 0, 0);
+        }
     }
 }
 

@@ -403,6 +403,12 @@ impl Table {
         self.entries[key.index as usize].flags |= PAUSED | SHUT_WANTED;
         self.mark(key.index);
     }
+
+    /// Goes on accepting after `pause_accepting`.
+    pub(crate) fn resume_accepting(&mut self, key: Key) {
+        self.entries[key.index as usize].flags &= !(PAUSED | SHUT_WANTED);
+        self.mark(key.index);
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -17,7 +17,7 @@ use super::values::{ClusterName, EndpointAddress, HostPattern, OneOrMany};
 use crate::log;
 use crate::snapshot::{
     Balance, Breaker, ClientCert, Cluster, ClusterId, Endpoint, Forwarding, Http, Http2, HttpLimits, Keepalive,
-    Listener, LogId, Protocol, ProxyVersion, Serve, Snapshot, SniTable, Tcp,
+    Listener, LogId, Overload, Protocol, ProxyVersion, Serve, Snapshot, SniTable, Tcp,
 };
 
 /// What compiling needs beside the model.
@@ -87,6 +87,13 @@ pub fn compile(model: &Model, inputs: &Inputs<'_>) -> Result<Snapshot, Diagnosti
         clusters,
         logs: compiler.logs.specs,
         drain_timeout_ms: model.drain_timeout.ms,
+        connections_max: model.connections_max.u32(),
+        overload: Overload {
+            memory_max: model.overload.memory_max.map(|bytes| bytes.0),
+            disable_keepalive_percent: model.overload.disable_keepalive_percent.u32(),
+            stop_accepting_percent: model.overload.stop_accepting_percent.u32(),
+            shed_requests_percent: model.overload.shed_requests_percent.u32(),
+        },
     })
 }
 

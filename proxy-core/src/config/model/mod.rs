@@ -4,6 +4,7 @@
 mod cluster;
 mod listener;
 mod log;
+mod overload;
 mod route;
 mod tls;
 
@@ -13,6 +14,7 @@ pub use cluster::{
 };
 pub use listener::{Forwarding, Http, Http2, Http2Budgets, HttpLimits, HttpTimeouts, Listener, Rate, RequestId, Tcp};
 pub use log::{AccessLog, FullAccessLog, LogFormat};
+pub use overload::Overload;
 pub use route::{
     Fields, HeaderEdits, HeaderMatch, QueryMatch, Redirect, Respond, Retry, RetryCallStatus, RetryCause, Route,
     RouteMatch, Scheme,
@@ -28,7 +30,7 @@ use super::reader::Value as _;
 use super::record::{Record, record};
 use super::shape::Shapes;
 use super::source::{Source, Spanned};
-use super::values::{Address, Duration, OneOrMany};
+use super::values::{Address, Duration, Int, OneOrMany};
 
 record! {
     /// The whole file.
@@ -40,6 +42,10 @@ record! {
         access_log: OneOrMany<AccessLog> = "[]",
         /// How long a graceful stop waits for what is under way before it cuts it off.
         drain_timeout: Duration = "10m",
+        /// Connections of clients open at once over all listeners and cores; more are closed at once. 0 is unlimited.
+        connections_max: Int<0, { u32::MAX as u64 }> = "0",
+        /// What to do when descriptors or memory run out.
+        overload: Overload = "{}",
         /// Where connections come in. At least one.
         listeners: Vec<Listener> = required,
         /// Where requests and connections go.

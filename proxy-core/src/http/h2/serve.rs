@@ -161,7 +161,7 @@ impl Connection {
             } else if used_up {
                 self.stats.inc(HttpStat::DownstreamCxMaxRequestsReached);
             } else {
-                self.stats.inc(HttpStat::DownstreamCxDrainClose);
+                self.stats.inc(self.downstream.listener.closing_stat());
             }
             self.mux.go_away_notice();
             self.final_at_ms = Some(now_ms + DRAIN_IDLE_MS);

@@ -10,12 +10,14 @@
 mod cluster;
 pub mod codes;
 mod downstream;
+mod overload;
 mod server;
 
 use std::sync::LazyLock;
 
 pub use cluster::{ClusterStat, EndpointStat};
 pub use downstream::{HttpStat, ListenerStat, TcpStat};
+pub use overload::OverloadStat;
 pub use server::ServerStat;
 
 use super::histogram;
@@ -28,13 +30,14 @@ pub enum Scope {
     Endpoint,
     Http,
     Listener,
+    Overload,
     Server,
     Tcp,
 }
 
 impl Scope {
-    pub const ALL: [Scope; 6] =
-        [Scope::Cluster, Scope::Endpoint, Scope::Http, Scope::Listener, Scope::Server, Scope::Tcp];
+    pub const ALL: [Scope; 7] =
+        [Scope::Cluster, Scope::Endpoint, Scope::Http, Scope::Listener, Scope::Overload, Scope::Server, Scope::Tcp];
 
     /// First part of the dotted name.
     pub fn prefix(self) -> &'static str {
@@ -43,19 +46,20 @@ impl Scope {
             Scope::Endpoint => "endpoint",
             Scope::Http => "http",
             Scope::Listener => "listener",
+            Scope::Overload => "overload",
             Scope::Server => "server",
             Scope::Tcp => "tcp",
         }
     }
 
-    /// Prometheus label that carries the scope's name; `None` for the server, which has no name.
+    /// Prometheus label that carries the scope's name; `None` for those of which there is one.
     pub fn label(self) -> Option<&'static str> {
         match self {
             Scope::Cluster => Some("envoy_cluster_name"),
             Scope::Endpoint => Some("envoy_cluster_endpoint"),
             Scope::Http => Some("envoy_http_conn_manager_prefix"),
             Scope::Listener => Some("envoy_listener_address"),
-            Scope::Server => None,
+            Scope::Overload | Scope::Server => None,
             Scope::Tcp => Some("envoy_tcp_prefix"),
         }
     }
@@ -67,6 +71,7 @@ impl Scope {
             Scope::Endpoint => EndpointStat::ROWS,
             Scope::Http => HttpStat::ROWS,
             Scope::Listener => ListenerStat::ROWS,
+            Scope::Overload => OverloadStat::ROWS,
             Scope::Server => ServerStat::ROWS,
             Scope::Tcp => TcpStat::ROWS,
         }
@@ -103,7 +108,7 @@ impl Scope {
 
     /// The same by Prometheus family, sorted by its name.
     pub(super) fn families(self) -> &'static [Vec<&'static Entry>] {
-        static FAMILIES: LazyLock<[Vec<Vec<&'static Entry>>; 6]> = LazyLock::new(|| {
+        static FAMILIES: LazyLock<[Vec<Vec<&'static Entry>>; 7]> = LazyLock::new(|| {
             Scope::ALL.map(|scope| {
                 let mut entries: Vec<&Entry> = scope.entries().iter().collect();
                 entries.sort_by(|a, b| (&a.family, &a.label).cmp(&(&b.family, &b.label)));
@@ -115,7 +120,7 @@ impl Scope {
 
     /// Everything that readers show of this scope, sorted by name.
     pub fn entries(self) -> &'static [Entry] {
-        static ENTRIES: LazyLock<[Vec<Entry>; 6]> = LazyLock::new(|| Scope::ALL.map(entries_of));
+        static ENTRIES: LazyLock<[Vec<Entry>; 7]> = LazyLock::new(|| Scope::ALL.map(entries_of));
         &ENTRIES[self as usize]
     }
 }
@@ -177,6 +182,7 @@ pub fn markdown() -> String {
         (Scope::Tcp, "tcp.&lt;listener&gt;"),
         (Scope::Listener, "listener.&lt;address&gt;"),
         (Scope::Cluster, "cluster.&lt;name&gt;"),
+        (Scope::Overload, "overload"),
         (Scope::Server, "server"),
     ] {
         page += &format!("### {title}\n\n| name | kind | meaning |\n|---|---|---|\n");

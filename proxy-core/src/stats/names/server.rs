@@ -34,6 +34,8 @@ stats! {
         AccessLogReopened Counter "access_log.reopened" "Times that an access log file was opened again (own).";
         DnsQueries Counter "dns.queries" "Resolutions of endpoint names (own).";
         DnsFailures Counter "dns.failures" "Resolutions of endpoint names that failed (own).";
+        WatchdogMiss Counter "watchdog_miss" "Times that a core had not got round for 200 ms.";
+        WatchdogMegaMiss Counter "watchdog_mega_miss" "Times that a core had not got round for a second.";
         LoopTurns Counter "loop.turns" "Turns of the event loops (own).";
         LoopCompletionOverflow Counter "loop.completion_overflow" "Times that the kernel's completion queue ran over (own).";
         LoopBuffersExhausted Counter "loop.buffers_exhausted" "Times that receiving stopped because no buffer was free (own).";

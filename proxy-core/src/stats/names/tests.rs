@@ -28,6 +28,7 @@ fn a_variant_is_its_dotted_name_and_cells_follow_each_other() {
     variants_match(EndpointStat::ALL, EndpointStat::ROWS);
     variants_match(HttpStat::ALL, HttpStat::ROWS);
     variants_match(ListenerStat::ALL, ListenerStat::ROWS);
+    variants_match(OverloadStat::ALL, OverloadStat::ROWS);
     variants_match(ServerStat::ALL, ServerStat::ROWS);
     variants_match(TcpStat::ALL, TcpStat::ROWS);
 }
