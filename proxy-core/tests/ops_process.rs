@@ -202,6 +202,8 @@ fn descriptors_that_run_out_are_survived(driver: &str) {
     proxy.wait_for_log("accepting pauses");
     assert!(proxy.running());
     let pauses = proxy.log.count("accepting pauses");
+    // The crowd stays until the process has looked.
+    proxy.wait_for_log("overload: requests are refused");
     drop(crowd);
     wait_until("service", || {
         let response = Client::connect(listen).and_then(|mut client| client.get("/"));
