@@ -70,7 +70,7 @@ fn try_run(model: Model, config_path: Option<PathBuf>, process: &Process, exampl
     // Before there is another thread.
     let early = early::begin(model, config_path.as_deref(), process, cpus.len())?;
     let process_log = process_log::start(process.log_level.name())?;
-    let ended = serve(early, config_path, process, cpus, example, process_log);
+    let ended = serve(early, config_path, process, &cpus, example, process_log);
     process_log::flush();
     ended
 }
@@ -79,7 +79,7 @@ fn serve(
     early: Early,
     config_path: Option<PathBuf>,
     process: &Process,
-    cpus: Vec<usize>,
+    cpus: &[usize],
     example: bool,
     process_log: ProcessLog,
 ) -> Result<(), String> {
@@ -107,7 +107,7 @@ fn serve(
         logs: writer.control(),
         process_log,
         pinned,
-        command_line: command_line(process, &cpus),
+        command_line: command_line(process, cpus),
         name_servers: Vec::new(),
         held,
         notifier: Notifier::from_environment(),
