@@ -39,8 +39,7 @@ pub fn begin(model: Model, path: Option<&Path>, process: &Process, cores: usize)
     };
     let identity = Identity::find(user, process.group.as_deref()).map_err(|why| format!("--user: {why}"))?;
     held.admin = Some(bind_admin(model.admin.address.0)?);
-    let inherited = std::mem::take(&mut held.inherited);
-    for listener in model.listeners.iter().filter(|listener| !inherited.contains(&listener.address.0)) {
+    for listener in model.listeners.iter().filter(|listener| !held.inherited.contains(&listener.address.0)) {
         let (name, address) = (&listener.name.0, listener.address.0);
         let refused = |error| format!("listener {name} can't have {address}: {error}");
         runtime::try_address(address).map_err(refused)?;
@@ -51,7 +50,6 @@ pub fn begin(model: Model, path: Option<&Path>, process: &Process, cores: usize)
         }
         held.bound.push(address);
     }
-    held.inherited = inherited;
     runtime::become_user(&identity, process.keep_bind)
         .map_err(|error| format!("--user {user}: {error} (it needs a start as root)"))?;
     forbid_new_privileges(process)?;

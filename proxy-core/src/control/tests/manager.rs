@@ -1,6 +1,7 @@
 //! What a service manager hears.
 
-use std::os::unix::net::UnixDatagram;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use super::*;
 
@@ -10,13 +11,12 @@ struct Manager(UnixDatagram);
 impl Manager {
     /// With a process that reports to it, whose watchdog has this time.
     fn with_process(name: &str, watchdog: Duration) -> (Manager, Process) {
-        let path = std::env::temp_dir().join(format!("corelane-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
-        let socket = UnixDatagram::bind(&path).unwrap();
+        // Of an abstract name nothing is left when the test ends.
+        let name = format!("corelane-{name}-{}", std::process::id());
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        let notifier = Notifier::new(path.as_os_str(), Some(watchdog)).unwrap();
+        let notifier = Notifier::new(format!("@{name}").as_ref(), Some(watchdog)).unwrap();
         let process = Process::try_start(&config(APP), Vec::new(), None, Some(notifier)).unwrap();
-        std::fs::remove_file(path).unwrap();
         (Manager(socket), process)
     }
 
