@@ -31,8 +31,9 @@ const SWEEP_MS: u64 = 1_000;
 const DRAIN_SWEEP_MS: u64 = 20;
 /// While draining, a keep-alive connection gets this long for a request that may be on its way already.
 pub(crate) const DRAIN_IDLE_MS: u64 = 500;
-/// A connection on its way from one core to another arrives within this time.
-const HAND_OVER_MS: u64 = 1_000;
+/// Cores take a snapshot over at different moments, at most this far apart: the rollout's patience. Meanwhile one may hand
+/// over connections of a listener that another has closed already, or hasn't opened yet.
+const HAND_OVER_MS: u64 = 10_000;
 /// What happens again and again is told in this time once; all is counted.
 const TELL_AGAIN_MS: u64 = 10_000;
 /// A turn of the loop that took longer kept others waiting; it is counted.
@@ -99,6 +100,8 @@ pub(crate) struct World {
     listeners: RefCell<BTreeMap<SocketAddr, Rc<Listener>>>,
     /// Listeners that left the config, and until when connections that another core hands over may still be theirs.
     closed: RefCell<Vec<(Rc<Listener>, u64)>>,
+    /// Connections of listeners that this core doesn't have yet, and until when they wait for them.
+    early: RefCell<Vec<(HandOver, u64)>>,
     pub(crate) peers: RefCell<Vec<Option<Sender<HandOver>>>>,
     /// Hand-overs sent to each core.
     pub(crate) handed: RefCell<Vec<u64>>,
@@ -137,6 +140,7 @@ pub async fn run(core: Core, parts: Parts) {
         clusters: RefCell::default(),
         listeners: RefCell::default(),
         closed: RefCell::default(),
+        early: RefCell::default(),
         peers: RefCell::new(outgoing),
         handed: RefCell::new(vec![0; cores]),
         adopted,
@@ -168,9 +172,8 @@ pub async fn run(core: Core, parts: Parts) {
 async fn adopt(world: Rc<World>, mut incoming: Receiver<HandOver>) {
     while let Some(message) = incoming.recv(&world.core).await {
         world.adopted.add(world.core.id(), message.from, 1);
-        if let Some(listener) = world.listener(message.listener) {
-            listener.serve(&world, message.accepted);
-        }
+        let until_ms = world.core.now_ms() + HAND_OVER_MS;
+        world.serve_handed_over(message, until_ms);
     }
 }
 
@@ -211,6 +214,14 @@ impl World {
         true
     }
 
+    fn serve_handed_over(self: &Rc<World>, message: HandOver, until_ms: u64) {
+        match self.listener(message.listener) {
+            Some(listener) => listener.serve(self, message.accepted),
+            // The snapshot by which it was accepted is on its way here.
+            None => self.early.borrow_mut().push((message, until_ms)),
+        }
+    }
+
     /// Who serves a connection that another core accepted on this address.
     fn listener(&self, address: SocketAddr) -> Option<Rc<Listener>> {
         let there = self.listeners.borrow().get(&address).cloned();
@@ -225,6 +236,7 @@ impl World {
             timer.set(self.core.now_ms() + if self.draining.get() { DRAIN_SWEEP_MS } else { SWEEP_MS });
         }
         self.closed.borrow_mut().retain(|(_, until_ms)| self.core.now_ms() < *until_ms);
+        self.early.borrow_mut().retain(|(_, until_ms)| self.core.now_ms() < *until_ms);
         let counts = self.core.loop_counts();
         let stats = &self.server_stats;
         stats.set(ServerStat::LoopTurns, counts.turns);
@@ -291,6 +303,9 @@ impl World {
             listeners.insert(config.address, listener);
         }
         *self.listeners.borrow_mut() = listeners;
+        for (message, until_ms) in std::mem::take(&mut *self.early.borrow_mut()) {
+            self.serve_handed_over(message, until_ms);
+        }
         if !old.is_empty() {
             let until_ms = self.core.now_ms() + HAND_OVER_MS;
             for listener in old.into_values() {
