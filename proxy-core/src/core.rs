@@ -50,8 +50,6 @@ pub enum Message {
         timeout_ms: u64,
         ack: Ack,
     },
-    /// Acknowledged at once: the core turns.
-    Turn(Ack),
     /// Answered by writing the number down, which shows that the core gets round.
     Beat {
         number: u64,
@@ -199,7 +197,6 @@ impl World {
                 deaf if deaf.is_empty() => ack.done(),
                 deaf => ack.failed(&deaf.join("; ")),
             },
-            Some(Some(Message::Turn(ack))) => ack.done(),
             Some(Some(Message::Beat { number, actions })) => {
                 self.answered.add(self.core.id(), 0, number - self.answered.get(self.core.id(), 0));
                 self.set_overload(actions);
@@ -346,7 +343,7 @@ impl World {
     /// Whether the process has as many connections of clients as it may.
     pub(crate) fn is_crowded(&self) -> bool {
         let bound = self.generation.borrow().snapshot.connections_max;
-        if bound == 0 || self.server_block.sum(ServerStat::TotalConnections) < u64::from(bound) {
+        if bound == 0 || self.server_block.gauge(ServerStat::TotalConnections) < u64::from(bound) {
             return false;
         }
         if may_tell(&self.crowd_told_ms, self.core.now_ms()) {

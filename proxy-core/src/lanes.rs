@@ -100,24 +100,21 @@ impl Cores for Lanes {
         self.tell(acks, |ack| Message::Drain { timeout_ms, ack });
     }
 
-    fn turn(&mut self, acks: Vec<Ack>) {
-        self.tell(acks, Message::Turn);
+    fn beat(&mut self, actions: Actions) {
+        for (core, (sender, (number, sent))) in self.senders.iter_mut().zip(&mut self.beats).enumerate() {
+            let owes = self.answered.get(core, 0) < *number;
+            if !owes && sender.send(Message::Beat { number: *number + 1, actions }).is_ok() {
+                (*number, *sent) = (*number + 1, Instant::now());
+            }
+        }
     }
 
-    fn beat(&mut self, actions: Actions) -> Vec<Duration> {
-        let now = Instant::now();
-        let each = self.senders.iter_mut().zip(&mut self.beats).enumerate();
-        each.map(|(core, (sender, (number, sent)))| {
-            if self.answered.get(core, 0) < *number {
-                return now - *sent;
-            }
-            // A core whose mailbox is full owes this one, too.
-            if sender.send(Message::Beat { number: *number + 1, actions }).is_ok() {
-                (*number, *sent) = (*number + 1, now);
-            }
-            Duration::ZERO
-        })
-        .collect()
+    fn late(&self) -> Vec<Duration> {
+        let owed = |(core, (number, sent)): (usize, &(u64, Instant))| match self.answered.get(core, 0) < *number {
+            true => sent.elapsed(),
+            false => Duration::ZERO,
+        };
+        self.beats.iter().enumerate().map(owed).collect()
     }
 
     fn stop(&mut self) {

@@ -285,7 +285,7 @@ impl Listener {
     pub(crate) fn serve(self: &Rc<Listener>, world: &Rc<World>, accepted: Accepted) {
         let config = self.config();
         let (bound, block) = (config.listener.connections_max, &config.listener.stats);
-        if bound > 0 && block.sum(ListenerStat::DownstreamCxActive) >= u64::from(bound) {
+        if bound > 0 && block.gauge(ListenerStat::DownstreamCxActive) >= u64::from(bound) {
             config.stats.inc(ListenerStat::DownstreamCxOverflow);
             if may_tell(&self.full_told_ms, world.core.now_ms()) {
                 let name = &config.listener.name;

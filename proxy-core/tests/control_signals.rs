@@ -46,11 +46,9 @@ impl Cores for NotedCores {
         told.draining = acks;
     }
 
-    fn turn(&mut self, acks: Vec<Ack>) {
-        acks.into_iter().for_each(Ack::done);
-    }
+    fn beat(&mut self, _: corelane::overload::Actions) {}
 
-    fn beat(&mut self, _: corelane::overload::Actions) -> Vec<Duration> {
+    fn late(&self) -> Vec<Duration> {
         vec![Duration::ZERO; self.count()]
     }
 

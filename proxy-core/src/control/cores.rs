@@ -22,12 +22,12 @@ pub trait Cores: Send + 'static {
     /// its last client connection is gone, or when `timeout` has passed and it has cut off the rest.
     fn drain(&mut self, timeout: Duration, acks: Vec<Ack>);
 
-    /// Show that every core's loop turns: each acknowledges with its next turn.
-    fn turn(&mut self, acks: Vec<Ack>);
+    /// Tells the cores what is done about overload, which each answers when it gets round. A core that owes an answer is
+    /// sent nothing more.
+    fn beat(&mut self, actions: Actions);
 
-    /// Tells the cores what is done about overload, and sees whether they get round. A core that owes an answer is sent
-    /// nothing more. Returns how long each core has owed one.
-    fn beat(&mut self, actions: Actions) -> Vec<Duration>;
+    /// How long each core has owed an answer to a beat.
+    fn late(&self) -> Vec<Duration>;
 
     /// End every core's loop now.
     fn stop(&mut self);

@@ -243,7 +243,12 @@ async fn keep_watch(shared: Arc<Shared>) {
         ticks.tick().await;
         let settings = shared.current().map_or_else(Default::default, |current| current.snapshot.overload);
         let actions = overload.look(&settings);
-        let late = shared.cores().beat(actions);
+        let late = {
+            let mut cores = shared.cores();
+            let late = cores.late();
+            cores.beat(actions);
+            late
+        };
         watchdog.look(&shared.lane, &late);
     }
 }

@@ -102,6 +102,12 @@ impl Block {
         self.value(stat.cell())
     }
 
+    /// A gauge's value over all cores, as [`sum`](Block::sum), without a lock: resets are of counters only.
+    pub fn gauge<S: Stat>(&self, stat: S) -> u64 {
+        debug_assert_eq!(S::SCOPE, self.scope);
+        (self.page.sum(stat.cell()) as i64).max(0) as u64
+    }
+
     /// A counter's or gauge's value over all cores as the cells have it: a gauge below zero is shown as such.
     pub fn signed_sum(&self, entry: &Entry) -> i64 {
         self.page.sum(entry.cell) as i64

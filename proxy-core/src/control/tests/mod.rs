@@ -24,9 +24,9 @@ pub(super) struct Told {
     /// Acknowledgements of drains, kept until a test gives them.
     pub(super) draining: Vec<Ack>,
     pub(super) stopped: bool,
-    /// Cores that don't turn, and what they were asked, unanswered.
+    /// The second core owes an answer, and how often it was asked for how long.
     pub(super) stuck: bool,
-    pub(super) unanswered: Vec<Ack>,
+    pub(super) looks: usize,
     /// Fail snapshots with this.
     pub(super) failing: Option<&'static str>,
 }
@@ -55,17 +55,12 @@ impl Cores for NotedCores {
         told.draining = acks;
     }
 
-    fn turn(&mut self, mut acks: Vec<Ack>) {
-        let mut told = self.0.lock().unwrap();
-        if told.stuck {
-            // One of them.
-            told.unanswered.extend(acks.pop());
-        }
-        acks.into_iter().for_each(Ack::done);
-    }
+    fn beat(&mut self, _: crate::overload::Actions) {}
 
-    fn beat(&mut self, _: crate::overload::Actions) -> Vec<Duration> {
-        vec![Duration::ZERO; 2]
+    fn late(&self) -> Vec<Duration> {
+        let mut told = self.0.lock().unwrap();
+        told.looks += 1;
+        vec![Duration::ZERO, if told.stuck { DEADLINE } else { Duration::ZERO }]
     }
 
     fn stop(&mut self) {
