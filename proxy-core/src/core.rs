@@ -164,6 +164,7 @@ pub async fn run(core: Core, parts: Parts) {
         core.spawn(adopt(world.clone(), incoming));
     }
     while world.next_event(&mut messages, &sweep).await {}
+    world.let_go();
     core.stop();
 }
 
@@ -209,6 +210,18 @@ impl World {
             ack.done();
         }
         true
+    }
+
+    /// The end: what the core and its parts hold of each other goes, so that nothing is left of it in a process that
+    /// runs on (a simulation's).
+    fn let_go(&self) {
+        self.listeners.take();
+        self.closed.take();
+        self.early.take();
+        self.clusters.take();
+        self.peers.borrow_mut().iter_mut().for_each(|peer| *peer = None);
+        *self.generation.borrow_mut() =
+            Rc::new(Generation { snapshot: Arc::new(Snapshot::empty()), clusters: Vec::new() });
     }
 
     fn serve_handed_over(self: &Rc<World>, message: HandOver, until_ms: u64) {

@@ -71,8 +71,9 @@ struct Books {
 pub(crate) struct Ledger {
     books: Rc<RefCell<Books>>,
     pub(crate) recorder: Recorder,
-    /// Connections that origins ended because they were idle.
-    pub(crate) idle_closes: Rc<Cell<u64>>,
+    /// Connections that origins ended in an orderly way: idle ones, and over HTTP/2 behind a last answer. What the proxy
+    /// sends on one meanwhile isn't taken.
+    pub(crate) orderly_closes: Rc<Cell<u64>>,
     /// Streams that origins refused for their number.
     pub(crate) refused_streams: Rc<Cell<u64>>,
     /// Connections for many requests that origins reset; requests may have been on their way.
@@ -87,7 +88,7 @@ impl Ledger {
         Ledger {
             books: Rc::default(),
             recorder,
-            idle_closes: Rc::default(),
+            orderly_closes: Rc::default(),
             refused_streams: Rc::default(),
             breaks: Rc::default(),
             next_id: Rc::new(Cell::new(1)),

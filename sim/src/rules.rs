@@ -11,8 +11,9 @@
 //! An excuse is something that was done to the request's own attempts: an origin broke one off on purpose (or the connection that it shared), the network
 //! tore a connection that one was on, or no origin saw the request while the network refused, hung or tore connections, or an
 //! origin reset one that carries many requests.
-//! A request that may not be sent again (POST, or one whose body was under way) has one more: that origins ended idle
-//! connections, one of which it may have met, or refused streams for their number, of which it may have been one.
+//! A request that may not be sent again (POST, or one whose body was under way) has one more: that origins ended
+//! connections in an orderly way, one of which it may have met, or refused streams for their number, of which it may have
+//! been one.
 //!
 //! Whatever the client saw: a request that isn't idempotent reaches an origin once at most (unless its
 //! route asks for retries), others no more often than
@@ -36,7 +37,7 @@ pub(crate) const RETRIES: usize = 2;
 pub(crate) struct World<'a> {
     pub(crate) entries: &'a BTreeMap<u64, Entry>,
     pub(crate) recorder: &'a Recorder,
-    /// Idle connections that origins ended, and streams that they refused.
+    /// Connections that origins ended in an orderly way, and streams that they refused.
     pub(crate) turned_away: u64,
     /// Connections for many requests that origins reset.
     pub(crate) breaks: u64,

@@ -306,7 +306,7 @@ impl Play<'_> {
     fn judge(&mut self) -> Result<(), String> {
         let (recorder, cut_off) = (&self.ledger.recorder, self.cut_off);
         let breaks = self.ledger.breaks.get();
-        let turned_away = self.ledger.idle_closes.get() + self.ledger.refused_streams.get();
+        let turned_away = self.ledger.orderly_closes.get() + self.ledger.refused_streams.get();
         let wrong = self.ledger.look(|entries| {
             let world = World { entries, recorder, turned_away, breaks, cut_off };
             entries.values().find_map(|entry| {

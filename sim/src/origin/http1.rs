@@ -130,7 +130,7 @@ impl Connection {
                 Some(Received::Data(slice)) => self.input.extend_from_slice(&slice),
                 Some(Received::End | Received::Failed(_)) => return Err(Over),
                 None => {
-                    self.stage.ledger.idle_closes.set(self.stage.ledger.idle_closes.get() + 1);
+                    self.stage.ledger.orderly_closes.set(self.stage.ledger.orderly_closes.get() + 1);
                     self.stage.ledger.recorder.note("origin", &format!("ends its idle connection with {}", self.from));
                     return Ok(None);
                 }

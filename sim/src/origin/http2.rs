@@ -83,7 +83,7 @@ impl Origin {
                 let idle_until_ms = if self.requests > 0 { active_ms + self.idle_ms } else { u64::MAX };
                 if now_ms >= idle_until_ms && !self.closing {
                     let ledger = &self.stage.ledger;
-                    ledger.idle_closes.set(ledger.idle_closes.get() + 1);
+                    ledger.orderly_closes.set(ledger.orderly_closes.get() + 1);
                     ledger.recorder.note("origin", &format!("ends its idle connection with {}", self.from));
                     self.closing = true;
                     self.link.go_away();
@@ -191,6 +191,9 @@ impl Origin {
                 continue;
             }
             if ask.ending == Ending::Close {
+                // What follows on other streams is turned away.
+                let closes = &self.stage.ledger.orderly_closes;
+                closes.set(closes.get() + 1);
                 self.closing = true;
                 self.link.go_away();
             }
