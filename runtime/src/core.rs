@@ -253,6 +253,12 @@ impl Core {
         self.0.executor.spawn(future);
     }
 
+    /// Starts a task whose future is in memory that this core uses again and again: for tasks that come and go with every
+    /// request.
+    pub fn spawn_recycled(&self, future: impl Future<Output = ()> + 'static) {
+        self.0.executor.spawn_recycled(self.recycled(future).erase());
+    }
+
     /// Boxes a future in memory that this core uses again and again.
     pub fn recycled<F: Future>(&self, future: F) -> Recycled<F> {
         Recycled::new(self.clone(), future)

@@ -8,11 +8,26 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::ptr;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use crate::doorbell;
+use crate::recycle::Recycled;
+use crate::{doorbell, sys};
 
-type Boxed = Pin<Box<dyn Future<Output = ()>>>;
+/// A task's future, in memory from the allocator or in memory that the core uses again and again.
+enum Place {
+    Boxed(Pin<Box<dyn Future<Output = ()>>>),
+    Recycled(Recycled<dyn Future<Output = ()>>),
+}
+
+impl Place {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Place::Boxed(future) => future.as_mut().poll(context),
+            Place::Recycled(future) => Pin::new(future).poll(context),
+        }
+    }
+}
 
 /// Names a task: index and generation, so that a late wake can't hit a later task in the same place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,10 +50,22 @@ impl TaskId {
 
 struct Slot {
     /// Out of its place while it is being polled.
-    future: Option<Boxed>,
+    future: Option<Place>,
     generation: u16,
     queued: bool,
     live: bool,
+}
+
+impl Slot {
+    /// Asks the processor for the future's memory, as it is polled next. With thousands of tasks it is in none of a
+    /// core's own caches any more.
+    fn prefetch(&self) {
+        match &self.future {
+            Some(Place::Boxed(future)) => sys::prefetch(ptr::from_ref(&**future).addr(), size_of_val(&**future)),
+            Some(Place::Recycled(future)) => future.prefetch(),
+            None => {}
+        }
+    }
 }
 
 pub(crate) struct Executor {
@@ -63,7 +90,14 @@ impl Executor {
     }
 
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
-        let future: Boxed = Box::pin(future);
+        self.add(Place::Boxed(Box::pin(future)));
+    }
+
+    pub(crate) fn spawn_recycled(&self, future: Recycled<dyn Future<Output = ()>>) {
+        self.add(Place::Recycled(future));
+    }
+
+    fn add(&self, future: Place) {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             slots.push(Slot { future: None, generation: 0, queued: false, live: false });
@@ -109,7 +143,12 @@ impl Executor {
     pub(crate) fn run(&self, budget: usize) {
         let budget = budget.min(self.ready.borrow().len());
         for _ in 0..budget {
-            let Some(index) = self.ready.borrow_mut().pop_front() else { return };
+            let mut ready = self.ready.borrow_mut();
+            let Some(index) = ready.pop_front() else { return };
+            if let Some(next) = ready.front() {
+                self.slots.borrow()[*next as usize].prefetch();
+            }
+            drop(ready);
             self.poll_one(index);
         }
     }
@@ -124,7 +163,7 @@ impl Executor {
         };
         self.current.set(id);
         let waker = waker(id.pack(self.core));
-        let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+        let poll = future.poll(&mut Context::from_waker(&waker));
         self.current.set(TaskId::NONE);
         if poll.is_pending() {
             self.slots.borrow_mut()[index as usize].future = Some(future);

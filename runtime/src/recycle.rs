@@ -6,11 +6,12 @@
 use std::alloc::Layout;
 use std::cell::RefCell;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
-use crate::Core;
+use crate::{Core, sys};
 
 const CLASS_BYTES: usize = 512;
 const CLASSES: usize = 64;
@@ -67,8 +68,9 @@ impl Drop for Arena {
 }
 
 /// A future in recycled memory. Made by `Core::recycled`.
-pub struct Recycled<F: Future> {
+pub struct Recycled<F: Future + ?Sized> {
     place: NonNull<F>,
+    class: usize,
     core: Core,
 }
 
@@ -83,11 +85,28 @@ impl<F: Future> Recycled<F> {
         let place = core.arena().take(Self::CLASS).cast::<F>();
         // SAFETY: the class has room for an F, aligned (checked when compiled), and the place is ours.
         unsafe { place.write(future) };
-        Recycled { place, core }
+        Recycled { place, class: Self::CLASS, core }
+    }
+
+    /// The same without its type.
+    pub(crate) fn erase(self) -> Recycled<dyn Future<Output = F::Output>>
+    where
+        F: 'static,
+    {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` isn't dropped: its core and its place have one owner as before, the new one.
+        Recycled { place: this.place, class: this.class, core: unsafe { std::ptr::read(&raw const this.core) } }
     }
 }
 
-impl<F: Future> Future for Recycled<F> {
+impl<F: Future + ?Sized> Recycled<F> {
+    /// Asks the processor for the future's memory.
+    pub(crate) fn prefetch(&self) {
+        sys::prefetch(self.place.addr().get(), (self.class + 1) * CLASS_BYTES);
+    }
+}
+
+impl<F: Future + ?Sized> Future for Recycled<F> {
     type Output = F::Output;
 
     #[inline]
@@ -98,10 +117,10 @@ impl<F: Future> Future for Recycled<F> {
     }
 }
 
-impl<F: Future> Drop for Recycled<F> {
+impl<F: Future + ?Sized> Drop for Recycled<F> {
     fn drop(&mut self) {
         // SAFETY: written in `new`, dropped only here.
         unsafe { self.place.drop_in_place() };
-        self.core.arena().give_back(Self::CLASS, self.place.cast());
+        self.core.arena().give_back(self.class, self.place.cast());
     }
 }

@@ -52,7 +52,8 @@ pub(crate) struct Endpoint {
     /// Requests and sessions under way.
     active: Cell<u32>,
     /// Idle connections, the most recently used last.
-    idle: RefCell<Vec<Connection>>,
+    #[expect(clippy::vec_box, reason = "what goes from hand to hand is a pointer")]
+    idle: RefCell<Vec<Box<Connection>>>,
     pub(crate) http2: Pool,
     /// No longer in the config: connections aren't kept.
     retired: Cell<bool>,
@@ -179,7 +180,7 @@ impl Cluster {
     }
 
     /// A kept connection to the endpoint that is still good; those that aren't are dropped on the way.
-    pub(crate) fn kept(&self, endpoint: &Rc<Endpoint>) -> Option<Connection> {
+    pub(crate) fn kept(&self, endpoint: &Rc<Endpoint>) -> Option<Box<Connection>> {
         loop {
             let mut connection = endpoint.idle.borrow_mut().pop()?;
             self.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
@@ -200,7 +201,7 @@ impl Cluster {
         endpoint: &Rc<Endpoint>,
         may_reuse: bool,
         first: &[u8],
-    ) -> Result<Connection, Fault> {
+    ) -> Result<Box<Connection>, Fault> {
         let config = self.config();
         let bound = self.share(config.breaker.connections_max);
         let room =
@@ -259,19 +260,12 @@ impl Cluster {
     }
 
     /// Takes a connection back whose exchange ended cleanly, or closes it if it may not be kept.
-    pub(crate) fn keep(self: &Rc<Cluster>, mut connection: Connection) {
-        let config = self.config.borrow().clone();
-        let endpoint = connection.endpoint.clone();
+    pub(crate) fn keep(self: &Rc<Cluster>, mut connection: Box<Connection>) {
         if connection.socket.has_input() {
             return connection.closed_by_remote();
         }
-        let used_up =
-            config.requests_per_connection_max > 0 && connection.requests >= config.requests_per_connection_max;
-        if used_up {
-            self.stats.inc(ClusterStat::UpstreamCxMaxRequests);
-        }
-        let full = endpoint.idle.borrow().len() >= config.idle_connections_max as usize;
-        if used_up || full || endpoint.retired.get() || !connection.made_for.connects_like(&config) {
+        let endpoint = connection.endpoint.clone();
+        if !self.may_keep(&connection, &endpoint) {
             return;
         }
         connection.idle_since_ms = self.core.now_ms();
@@ -281,6 +275,17 @@ impl Cluster {
         self.waiting.wake_one();
     }
 
+    fn may_keep(&self, connection: &Connection, endpoint: &Endpoint) -> bool {
+        let config = self.settings();
+        let used_up =
+            config.requests_per_connection_max > 0 && connection.requests >= config.requests_per_connection_max;
+        if used_up {
+            self.stats.inc(ClusterStat::UpstreamCxMaxRequests);
+        }
+        let full = endpoint.idle.borrow().len() >= config.idle_connections_max as usize;
+        !used_up && !full && !endpoint.retired.get() && connection.made_for.connects_like(&config)
+    }
+
     /// Drops idle connections that have ended or were idle for too long.
     pub(crate) fn sweep(&self) {
         let timeout_ms = self.config.borrow().idle_timeout_ms;
@@ -288,10 +293,10 @@ impl Cluster {
         // One at a time: what a connection's end leads to may look at the endpoints.
         let endpoints = (0..).map_while(|at| self.endpoints.borrow().get(at).cloned());
         for endpoint in endpoints.flat_map(|endpoint| endpoint.with_named()) {
-            let unfit = |connection: &mut Connection| {
+            let unfit = |connection: &mut Box<Connection>| {
                 connection.socket.has_input() || (timeout_ms > 0 && connection.idle_since_ms <= oldest_ms)
             };
-            let gone: Vec<Connection> = endpoint.idle.borrow_mut().extract_if(.., unfit).collect();
+            let gone: Vec<Box<Connection>> = endpoint.idle.borrow_mut().extract_if(.., unfit).collect();
             for connection in gone {
                 self.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
                 match connection.socket.has_input() {

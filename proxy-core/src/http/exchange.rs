@@ -100,7 +100,8 @@ pub(super) struct Seen {
 /// A request on an HTTP/1 connection, whose first bytes have come.
 pub(super) async fn run(downstream: &Downstream, timer: &Timer, first: Slice, number: u64) -> Next {
     let config = downstream.listener.config();
-    let Some(mut exchange) = Exchange::new(downstream, &config, timer, Client::Http1) else { return Next::Close };
+    let Serve::Http(http) = &config.listener.serve else { return Next::Close };
+    let mut exchange = Exchange::new(downstream, &config, http, timer, Client::Http1);
     let next = match exchange.read_head(first).await {
         Ok(()) => {
             exchange.begin(number);
@@ -108,14 +109,16 @@ pub(super) async fn run(downstream: &Downstream, timer: &Timer, first: Slice, nu
         }
         Err(fault) => exchange.fail(fault).await,
     };
-    exchange.end();
+    exchange.account();
+    downstream.world.give_scratch(exchange.scratch);
     next
 }
 
 /// A request on a stream, whose head has come; `too_large` says that it is over a limit.
 pub(super) async fn run_stream(downstream: Rc<Downstream>, stream: Stream, too_large: Option<ErrorKind>, number: u64) {
     let (config, timer) = (downstream.listener.config(), downstream.world.core.timer());
-    let Some(mut exchange) = Exchange::new(&downstream, &config, &timer, Client::Http2(stream)) else { return };
+    let Serve::Http(http) = &config.listener.serve else { return };
+    let mut exchange = Exchange::new(&downstream, &config, http, &timer, Client::Http2(stream));
     exchange.take_head();
     exchange.begin(number);
     let next = match too_large {
@@ -136,12 +139,20 @@ pub(super) async fn run_stream(downstream: Rc<Downstream>, stream: Stream, too_l
             exchange.config.serve_stats.inc(HttpStat::DownstreamRqTxReset);
         }
     }
-    exchange.end();
+    exchange.account();
+    downstream.world.give_scratch(exchange.scratch);
 }
 
 impl<'a> Exchange<'a> {
-    fn new(downstream: &'a Downstream, config: &'a Config, timer: &'a Timer, client: Client) -> Option<Exchange<'a>> {
-        let Serve::Http(http) = &config.listener.serve else { return None };
+    // Inlined, so that it is put together where it stays.
+    #[inline(always)]
+    fn new(
+        downstream: &'a Downstream,
+        config: &'a Config,
+        http: &'a Http,
+        timer: &'a Timer,
+        client: Client,
+    ) -> Exchange<'a> {
         let world = &downstream.world;
         let now_ms = world.core.now_ms();
         let mut exchange = Exchange {
@@ -170,12 +181,7 @@ impl<'a> Exchange<'a> {
             seen: Seen::default(),
         };
         exchange.seen.timing.mark(Point::RequestBegin, exchange.began_us);
-        Some(exchange)
-    }
-
-    fn end(mut self) {
-        self.account();
-        self.downstream.world.give_scratch(self.scratch);
+        exchange
     }
 
     /// Takes the head that came with the stream.

@@ -10,7 +10,7 @@ use super::body::Piece;
 use super::exchange::Exchange;
 use super::h2::Failure;
 use super::headers;
-use super::upstream::Upstream;
+use super::upstream::{Lease, Upstream};
 use crate::cluster::{Cluster, Endpoint};
 use crate::fault::Fault;
 use crate::log::Point;
@@ -94,7 +94,17 @@ impl Exchange<'_> {
         self.arm();
         let mut again = false;
         loop {
-            let upstream = match self.lease(cluster, &route.request_headers, again).await {
+            let edits = &route.request_headers;
+            let leased = match self.lease_ready(cluster, edits, again) {
+                Ok(Lease::Ready(upstream)) => Ok(upstream),
+                // In memory of its own: most exchanges don't have to wait, and stay small.
+                Ok(Lease::Wait(endpoint)) => {
+                    let core = &self.downstream.world.core;
+                    core.recycled(self.lease(cluster, edits, again, endpoint)).await
+                }
+                Err(fault) => Err(fault),
+            };
+            let upstream = match leased {
                 Ok(upstream) => upstream,
                 Err(fault) if self.wants_retry(forward, cluster, fault, false) => {
                     self.back_off().await?;

@@ -1,7 +1,6 @@
 //! Heads as they are sent on: what is dropped, what is added, in which form the body travels.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::ops::Range;
 
 use codecs::http::h1::emit;
@@ -9,12 +8,13 @@ use codecs::http::h2::{FieldRef, field_lines, text_lines};
 use codecs::http::{BodyLength, Field, FieldId, FieldSet, Method, RequestHead, ResponseHead, Version};
 use codecs::websocket;
 
+use super::added::{self, Added};
 use super::client::Client;
 use super::client_cert;
 use super::exchange::Exchange;
 use crate::core::World;
 use crate::fault::Fault;
-use crate::snapshot::{Forward, Forwarding, HeaderEdits, Http, PathMatch, Route};
+use crate::snapshot::{Forward, HeaderEdits, Http, PathMatch, Route};
 
 const WEBSOCKET: &[u8] = b"websocket";
 
@@ -98,17 +98,17 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
     passed.end = out.len();
     *dropped = drop;
     if added.forwarded_for {
-        emit_forwarded_for(out, head, input, downstream.remote);
+        added::emit_forwarded_for(out, head, input, downstream.remote);
     }
     if added.forwarded_proto {
         emit::field(out, b"x-forwarded-proto", downstream.socket.scheme().as_bytes());
     }
     client_cert::emit_field(out, downstream, exchange.config, forwarding, head, input);
     if added.request_id {
-        emit_request_id(out, downstream.world.core.random(), downstream.world.core.random());
+        added::emit_request_id(out, downstream.world.core.random(), downstream.world.core.random());
     }
     if let Some(name) = &forwarding.via {
-        emit_via(out, head.version, name);
+        added::emit_via(out, head.version, name);
     }
     if let Some(web) = &exchange.grpc.web {
         emit::field(out, b"content-type", &web.upstream_content_type());
@@ -183,95 +183,6 @@ fn host<'h>(head: &RequestHead, input: &'h [u8], forward: &'h Forward) -> Option
     }
     // An absolute-form target's authority wins over Host (RFC 9112 3.2.2); they were checked to agree.
     (head.field(FieldId::Host).is_none()).then(|| head.authority.of(input))
-}
-
-/// Fields that the forwarding rules add, and those that they replace.
-struct Added {
-    drop: FieldSet,
-    forwarded_for: bool,
-    forwarded_proto: bool,
-    request_id: bool,
-}
-
-impl Added {
-    fn new(head: &RequestHead, forwarding: &Forwarding) -> Added {
-        let edge = forwarding.use_remote_address;
-        let has = |id| head.field(id).is_some();
-        let forwarded_for = edge && !forwarding.skip_xff_append;
-        // Behind a trusted proxy its word about the scheme counts.
-        let forwarded_proto = (edge && forwarding.trusted_hops == 0) || !has(FieldId::XForwardedProto);
-        let outside = edge && forwarding.trusted_hops == 0;
-        let request_id = forwarding.generate_request_id
-            && (!has(FieldId::XRequestId) || (outside && !forwarding.preserve_external_request_id));
-        let mut drop = FieldSet::EMPTY;
-        if forwarded_for {
-            drop = drop.with(FieldId::XForwardedFor);
-        }
-        if forwarded_proto {
-            drop = drop.with(FieldId::XForwardedProto);
-        }
-        if request_id {
-            drop = drop.with(FieldId::XRequestId);
-        }
-        Added { drop, forwarded_for, forwarded_proto, request_id }
-    }
-}
-
-fn emit_forwarded_for(out: &mut Vec<u8>, head: &RequestHead, input: &[u8], remote: SocketAddr) {
-    out.extend_from_slice(b"x-forwarded-for: ");
-    for field in head.fields.iter().filter(|field| field.id == FieldId::XForwardedFor) {
-        out.extend_from_slice(field.value.of(input));
-        out.extend_from_slice(b", ");
-    }
-    emit_ip(out, remote);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn emit_ip(out: &mut Vec<u8>, address: SocketAddr) {
-    match address.ip().to_canonical() {
-        std::net::IpAddr::V4(ip) => {
-            for (at, octet) in ip.octets().into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b'.');
-                }
-                emit::decimal(out, u64::from(octet));
-            }
-        }
-        std::net::IpAddr::V6(ip) => {
-            let _ = write!(out, "{ip}");
-        }
-    }
-}
-
-/// A random UUID (RFC 9562, version 4).
-fn emit_request_id(out: &mut Vec<u8>, high: u64, low: u64) {
-    let high = high & !0xf000 | 0x4000;
-    let low = low & !(0b11 << 62) | 0b10 << 62;
-    out.extend_from_slice(b"x-request-id: ");
-    let digits = |out: &mut Vec<u8>, value: u64, count: u32| {
-        for at in (0..count).rev() {
-            out.push(b"0123456789abcdef"[(value >> (at * 4) & 15) as usize]);
-        }
-    };
-    digits(out, high >> 32, 8);
-    out.push(b'-');
-    digits(out, high >> 16 & 0xffff, 4);
-    out.push(b'-');
-    digits(out, high & 0xffff, 4);
-    out.push(b'-');
-    digits(out, low >> 48, 4);
-    out.push(b'-');
-    digits(out, low & 0xffff_ffff_ffff, 12);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn emit_via(out: &mut Vec<u8>, version: codecs::http::Version, name: &str) {
-    let number = match version {
-        codecs::http::Version::Http10 => "1.0",
-        codecs::http::Version::Http11 => "1.1",
-        codecs::http::Version::Http2 => "2.0",
-    };
-    let _ = write!(out, "via: {number} {name}\r\n");
 }
 
 /// Whether a route's edits remove or replace the field.
@@ -395,7 +306,7 @@ fn add_response_fields(out: &mut Vec<u8>, head: &ResponseHead, http: &Http, worl
         world.emit_date(out);
     }
     if let Some(name) = &http.forwarding.via {
-        emit_via(out, head.version, name);
+        added::emit_via(out, head.version, name);
     }
     add_edits(out, &route.response_headers);
 }

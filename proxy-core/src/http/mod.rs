@@ -4,6 +4,7 @@
 //! and given back at the end: a connection that waits between requests holds a socket, a timer and little else.
 
 mod account;
+mod added;
 mod body;
 mod client;
 mod client_cert;

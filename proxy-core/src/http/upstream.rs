@@ -1,5 +1,6 @@
 //! The endpoint's side of an exchange: an HTTP/1 connection that it has to itself for now, or a stream of an HTTP/2 one.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -23,8 +24,15 @@ use crate::tcp::proxy_header;
 use crate::tls::{TlsFacts, host};
 
 pub(super) enum Upstream {
-    Http1(Connection),
+    Http1(Box<Connection>),
     Http2(Call),
+}
+
+/// What a first look for a connection came to.
+pub(super) enum Lease {
+    Ready(Upstream),
+    /// There is none yet to this endpoint.
+    Wait(Rc<Endpoint>),
 }
 
 /// A request on a stream.
@@ -143,59 +151,92 @@ impl Exchange<'_> {
         self.scratch.request.method == Method::Connect && self.scratch.request.protocol.is_none()
     }
 
-    /// A connection to an endpoint: a kept one, or a fresh one from up to three endpoints.
+    /// Picks an endpoint, and takes a connection to it if one is there: a kept one, or a stream of one that has room.
+    pub(super) fn lease_ready(
+        &mut self,
+        cluster: &Rc<Cluster>,
+        edits: &HeaderEdits,
+        fresh: bool,
+    ) -> Result<Lease, Fault> {
+        let endpoint = self.pick(cluster, edits, None)?;
+        if !self.may_share(cluster, fresh) {
+            return Ok(Lease::Wait(endpoint));
+        }
+        if let Some(connection) = cluster.kept(&endpoint) {
+            return Ok(Lease::Ready(Upstream::Http1(connection)));
+        }
+        if self.wants_http2(cluster)
+            && self.upgrade.is_none()
+            && let Some(mux) = http2::find(cluster, &endpoint)
+            && let Some(upstream) = self.call(&mux, cluster, edits, &endpoint)?
+        {
+            return Ok(Lease::Ready(upstream));
+        }
+        Ok(Lease::Wait(endpoint))
+    }
+
+    /// A connection to `endpoint`, or to another if it doesn't come up, up to three: waits until there is one.
     pub(super) async fn lease(
         &mut self,
         cluster: &Rc<Cluster>,
         edits: &HeaderEdits,
         fresh: bool,
+        mut endpoint: Rc<Endpoint>,
     ) -> Result<Upstream, Fault> {
-        let mut except = None;
-        let by_host = cluster.settings().tls.as_ref().is_some_and(|tls| tls.by_host);
-        let is_http2 = cluster.settings().protocol != Protocol::Http1 && !self.is_plain_connect();
         let header = proxy_header(cluster.settings().proxy_protocol, self.downstream);
-        let pooled = !fresh && header.is_empty() && !self.is_plain_connect();
+        let (may_share, is_http2) = (self.may_share(cluster, fresh), self.wants_http2(cluster));
         for attempt in 1.. {
-            let endpoint = cluster.pick(except)?;
-            self.seen.attempts += 1;
-            if self.seen.upstream != Some(endpoint.address) {
-                self.seen.upstream = Some(endpoint.address);
-                if !self.http.access_logs.is_empty() {
-                    self.seen.upstream_name.clone_from(&endpoint.config.borrow().name);
-                }
-            }
-            let endpoint = if by_host { self.by_host(endpoint, edits) } else { endpoint };
-            if pooled && let Some(connection) = cluster.kept(&endpoint) {
-                return Ok(Upstream::Http1(connection));
-            }
             let now_us = self.downstream.world.core.now_us();
-            if is_http2 {
-                self.seen.timing.mark(Point::UpstreamConnectBegin, now_us);
-                match self.guarded(self.lease_http2(cluster, edits, &endpoint)).await {
-                    Ok(upstream) => return Ok(upstream),
-                    Err(fault) => {
-                        self.not_connected(cluster, &endpoint, fault, attempt)?;
-                        except = Some(endpoint.address);
-                        continue;
-                    }
-                }
-            }
             self.seen.timing.mark(Point::UpstreamConnectBegin, now_us);
-            match self.guarded(cluster.connect(&endpoint, pooled, &header)).await {
-                Ok(connection) => {
+            let leased = match is_http2 {
+                true => self.guarded(self.lease_http2(cluster, edits, &endpoint)).await,
+                false => self.guarded(cluster.connect(&endpoint, may_share, &header)).await.map(Upstream::Http1),
+            };
+            match leased {
+                Ok(Upstream::Http1(connection)) if !is_http2 => {
                     if !connection.reused {
                         self.seen.timing.mark(Point::UpstreamConnectEnd, now_us + connection.connect_us);
                         cluster.stats.inc(ClusterStat::UpstreamCxHttp1Total);
                     }
                     return Ok(Upstream::Http1(connection));
                 }
-                Err(fault) => {
-                    self.not_connected(cluster, &endpoint, fault, attempt)?;
-                    except = Some(endpoint.address);
-                }
+                Ok(upstream) => return Ok(upstream),
+                Err(fault) => self.not_connected(cluster, &endpoint, fault, attempt)?,
+            }
+            endpoint = self.pick(cluster, edits, Some(endpoint.address))?;
+            if may_share && let Some(connection) = cluster.kept(&endpoint) {
+                return Ok(Upstream::Http1(connection));
             }
         }
         Err(Fault::ConnectFailed)
+    }
+
+    /// The next endpoint to try.
+    fn pick(
+        &mut self,
+        cluster: &Rc<Cluster>,
+        edits: &HeaderEdits,
+        except: Option<SocketAddr>,
+    ) -> Result<Rc<Endpoint>, Fault> {
+        let endpoint = cluster.pick(except)?;
+        self.seen.attempts += 1;
+        if self.seen.upstream != Some(endpoint.address) {
+            self.seen.upstream = Some(endpoint.address);
+            if !self.http.access_logs.is_empty() {
+                self.seen.upstream_name.clone_from(&endpoint.config.borrow().name);
+            }
+        }
+        let by_host = cluster.settings().tls.as_ref().is_some_and(|tls| tls.by_host);
+        Ok(if by_host { self.by_host(endpoint, edits) } else { endpoint })
+    }
+
+    /// Whether a connection that has carried other requests will do, and this one may be kept for others.
+    fn may_share(&self, cluster: &Cluster, fresh: bool) -> bool {
+        !fresh && cluster.settings().proxy_protocol.is_none() && !self.is_plain_connect()
+    }
+
+    fn wants_http2(&self, cluster: &Cluster) -> bool {
+        cluster.settings().protocol != Protocol::Http1 && !self.is_plain_connect()
     }
 
     /// The endpoint by the name in the request's Host, as it is sent; as it is if there is none.
@@ -247,16 +288,28 @@ impl Exchange<'_> {
             if self.upgrade.is_some() && !mux.offers_connect_protocol().await {
                 return Err(Fault::UpgradeUnsupported);
             }
-            let reused = mux.has_answered();
-            match self.send_http2_head(&mux, edits) {
-                Ok(stream) => {
-                    let (endpoint, cluster) = (endpoint.clone(), cluster.clone());
-                    return Ok(Upstream::Http2(Call { stream, endpoint, cluster, reused }));
-                }
-                // It has just closed or filled up: another.
-                Err(OpenError::Draining | OpenError::Exhausted | OpenError::TooManyStreams) => {}
-                Err(OpenError::NoConnectProtocol) => return Err(Fault::UpgradeUnsupported),
+            if let Some(upstream) = self.call(&mux, cluster, edits, endpoint)? {
+                return Ok(upstream);
             }
+        }
+    }
+
+    /// A stream on the connection, with the request's head sent; `None` if it has just closed or filled up.
+    fn call(
+        &self,
+        mux: &Rc<Mux>,
+        cluster: &Rc<Cluster>,
+        edits: &HeaderEdits,
+        endpoint: &Rc<Endpoint>,
+    ) -> Result<Option<Upstream>, Fault> {
+        let reused = mux.has_answered();
+        match self.send_http2_head(mux, edits) {
+            Ok(stream) => {
+                let (endpoint, cluster) = (endpoint.clone(), cluster.clone());
+                Ok(Some(Upstream::Http2(Call { stream, endpoint, cluster, reused })))
+            }
+            Err(OpenError::Draining | OpenError::Exhausted | OpenError::TooManyStreams) => Ok(None),
+            Err(OpenError::NoConnectProtocol) => Err(Fault::UpgradeUnsupported),
         }
     }
 

@@ -137,7 +137,7 @@ impl Connection {
             self.requests += 1;
             let core = &self.downstream.world.core;
             let exchange = exchange::run_stream(self.downstream.clone(), stream, too_large, self.requests);
-            core.spawn(core.recycled(exchange));
+            core.spawn_recycled(exchange);
         }
     }
 
