@@ -16,6 +16,7 @@ mod grpc_web;
 pub(crate) mod h2;
 mod head_input;
 mod headers;
+mod path;
 mod reply;
 mod retry;
 mod route;
