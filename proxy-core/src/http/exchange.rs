@@ -43,8 +43,10 @@ pub(super) struct Exchange<'a> {
     pub(super) request_done: bool,
     /// The protocol that the client wants the connection, or the stream, to become.
     pub(super) upgrade: Option<Box<[u8]>>,
-    /// Times that the request was sent again.
+    /// Times that the request was sent again, retries by route apart.
     pub(super) repeats: u32,
+    /// Once it was because its connection had closed under it.
+    pub(super) repeated_closed: bool,
     /// Something of a final response has been sent.
     pub(super) response_started: bool,
     pub(super) grpc: Grpc,
@@ -166,6 +168,7 @@ impl<'a> Exchange<'a> {
             request_done: false,
             upgrade: None,
             repeats: 0,
+            repeated_closed: false,
             response_started: false,
             grpc: Grpc::default(),
             tries: Tries::default(),

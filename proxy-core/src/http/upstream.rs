@@ -247,7 +247,7 @@ impl Exchange<'_> {
             if self.upgrade.is_some() && !mux.offers_connect_protocol().await {
                 return Err(Fault::UpgradeUnsupported);
             }
-            let reused = mux.has_answered();
+            let reused = mux.has_answered() && mux.has_carried_any();
             match self.send_http2_head(&mux, edits) {
                 Ok(stream) => {
                     let (endpoint, cluster) = (endpoint.clone(), cluster.clone());
