@@ -1,6 +1,6 @@
 //! Faults: what can go wrong with an exchange, and the one table of what follows from it.
 
-use codecs::http::ErrorKind;
+use codecs::http::{ErrorKind, PathError};
 
 use crate::log::Flag;
 
@@ -10,6 +10,8 @@ use crate::log::Flag;
 pub(crate) enum Fault {
     /// The client's message breaks the protocol or a limit.
     BadRequest(ErrorKind),
+    /// The path has no single meaning.
+    BadPath(PathError),
     /// CONNECT without permission for it.
     ConnectRefused,
     /// An upgrade to a protocol that isn't allowed.
@@ -68,6 +70,10 @@ impl Fault {
         let (status, flag, details, body) = match self {
             Fault::BadRequest(kind) => {
                 (kind.request_status(), Some(Flag::DownstreamProtocolError), kind.as_str(), bad_request_text(kind))
+            }
+            Fault::BadPath(error) => {
+                let (details, body) = bad_path_text(error);
+                (400, None, details, body)
             }
             Fault::ConnectRefused => (405, None, "connect_not_allowed", "CONNECT is not enabled on this listener\n"),
             Fault::UpgradeRefused => (403, None, "upgrade_failed", "this upgrade is not enabled on this listener\n"),
@@ -139,5 +145,30 @@ fn bad_request_text(kind: ErrorKind) -> &'static str {
         501 => "transfer coding not supported\n",
         505 => "HTTP version not supported\n",
         _ => "bad request\n",
+    }
+}
+
+/// What follows Envoy's word in braces says which rule it was.
+fn bad_path_text(error: PathError) -> (&'static str, &'static str) {
+    match error {
+        PathError::AboveRoot => {
+            ("path_normalization_failed{above_root}", "the path has more .. than segments in front of them\n")
+        }
+        PathError::BadEscape => {
+            ("path_normalization_failed{bad_escape}", "the path has a % without two hexadecimal digits\n")
+        }
+        PathError::Nul => ("path_normalization_failed{nul}", "the path has a NUL\n"),
+        PathError::OverlongUtf8 => ("path_normalization_failed{overlong_utf8}", "the path has overlong UTF-8\n"),
+        PathError::EscapedSlash => ("path_normalization_failed{escaped_slash}", "the path has an escaped slash\n"),
+        PathError::HiddenDotSegment => {
+            ("path_normalization_failed{hidden_dot_segment}", "the path has a dot segment beside an escaped slash\n")
+        }
+        PathError::DotSegmentParameters => {
+            ("path_normalization_failed{dot_segment_parameters}", "the path has a dot segment with parameters\n")
+        }
+        PathError::Parameters => ("path_normalization_failed{parameters}", "the path has parameters\n"),
+        PathError::Rewritten => {
+            ("path_normalization_failed{rewritten}", "the path has a dot segment once its prefix is rewritten\n")
+        }
     }
 }

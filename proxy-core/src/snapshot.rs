@@ -145,6 +145,8 @@ pub struct Http {
     /// Requests on one downstream connection, then it is closed; 0 = unlimited.
     pub requests_per_connection_max: u64,
     pub http2: Http2,
+    /// What is done to paths before routes see them.
+    pub paths: codecs::http::PathRules,
     /// Translate gRPC-Web.
     pub grpc_web: bool,
     pub forwarding: Forwarding,

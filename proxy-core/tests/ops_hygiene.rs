@@ -16,6 +16,7 @@ use std::time::Instant;
 use ops::client::{self, Client};
 use ops::origin::Origin;
 use ops::proxy::{Proxy, any_cpu, command, simple, two_cpus};
+use ops::shim::Shim;
 use ops::{DEADLINE, Folder, free_address};
 
 on_both_drivers!(
@@ -147,6 +148,10 @@ fn the_right_to_bind_can_be_kept(driver: &str) {
     arguments.push("--keep-bind");
     let proxy = Proxy::start_in(Folder::public(), &simple(first, &[origin.address]), &arguments, |_| {});
     ok(first);
+    // Sockets of another kind, beside those that root has made: the kernel lets only one user's share a port.
+    let other = proxy.reload(&tcp(first, origin.address));
+    assert_eq!(other.status, 200, "{}", other.text());
+    ok(first);
     let moved = proxy.reload(&simple(second, &[origin.address]));
     assert_eq!(moved.status, 200, "{}", moved.text());
     ok(second);
@@ -159,8 +164,10 @@ fn the_right_to_bind_can_be_kept(driver: &str) {
 
 /// Runs to the end and returns the status and what was said.
 fn refused(arguments: &[&str], config: &Path) -> (Option<i32>, String) {
-    let mut command = command();
-    let output = command.arg("run").arg("-c").arg(config).args(arguments).output().expect("runs");
+    // Whatever doesn't end by itself is ended, so that the test fails instead of waiting for ever.
+    let mut limited = Command::new("timeout");
+    limited.arg(DEADLINE.as_secs().to_string()).arg(command().get_program());
+    let output = limited.arg("run").arg("-c").arg(config).args(arguments).output().expect("runs");
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -211,6 +218,23 @@ fn an_unrestricted_ring_serves_as_well() {
     let arguments = ["--driver", "auto", "--cores", &cpus, "--unrestricted-ring"];
     let _proxy = Proxy::start_with(&simple(listen, &[origin.address]), &arguments, |_| {});
     ok(listen);
+}
+
+#[test]
+fn every_ring_is_restricted_unless_told_otherwise() {
+    let origin = Origin::start("origin");
+    for (option, restricted) in [(None, true), (Some("--unrestricted-ring"), false)] {
+        let shim = Shim::new();
+        let cpus = two_cpus();
+        let arguments: Vec<&str> = ["--driver", "uring", "--cores", &cpus].into_iter().chain(option).collect();
+        let listen = free_address();
+        let _proxy = Proxy::start_with(&simple(listen, &[origin.address]), &arguments, |command| shim.preload(command));
+        ok(listen);
+        // Those of trials, too.
+        let (rings, all) = shim.rings();
+        assert!(all > cpus.split(',').count() as u64, "{all}");
+        assert_eq!(rings, if restricted { all } else { 0 });
+    }
 }
 
 /// A service manager's end of the notifications.

@@ -30,7 +30,7 @@ fn lines_are_in_envoys_default_format_and_in_json() {
     let folder = ops::Folder::new();
     let file = folder.path("access.json");
     let logs = format!(
-        "[stdout, {{ path: '{}', format: {{ path: '%PATH%', status: '%RESPONSE_CODE%', sent: '%BYTES_SENT%', \
+        "[stdout, {{ path: '{}', format: {{ path: '%PATH%', now: '%REQ(:PATH)%', why: '%RESPONSE_CODE_DETAILS%', status: '%RESPONSE_CODE%', sent: '%BYTES_SENT%', \
          upstream: '%UPSTREAM_HOST%', agent: '%REQ(USER-AGENT)%', listener: '%LISTENER_NAME%', \
          cluster: '%UPSTREAM_CLUSTER%', took: '%DURATION%' }} }}]",
         file.display()
@@ -40,7 +40,9 @@ fn lines_are_in_envoys_default_format_and_in_json() {
     let fields = "user-agent: the \"tester\"\r\nx-request-id: abc\r\n";
     assert_eq!(client.request("GET", "/one?x=1", fields).expect("a response").status, 200);
     assert_eq!(client.request("POST", "/two", "content-length: 0\r\n").expect("a response").status, 200);
-    wait_until("two lines", || proxy.out.all().len() == 2 && lines(&file).len() == 2);
+    assert_eq!(client.request("GET", "/a/../b%7e?c=/../d", "").expect("a response").status, 200);
+    assert_eq!(client.request("GET", "/../b", "x-envoy-original-path: /forged\r\n").expect("a response").status, 400);
+    wait_until("four lines", || proxy.out.all().len() == 4 && lines(&file).len() == 4);
 
     let text = &proxy.out.all()[0];
     let (time, rest) = text.strip_prefix('[').and_then(|rest| rest.split_once("] ")).expect("a time");
@@ -51,6 +53,10 @@ fn lines_are_in_envoys_default_format_and_in_json() {
     assert!(words[7].parse::<u64>().is_ok(), "{text}");
     assert!(text.ends_with(&format!("\"test\" \"{}\"", origin.address)), "{text}");
     assert!(text.contains("tester"), "{text}");
+
+    // Both forms of a path that was changed, and what was refused as it came.
+    assert!(proxy.out.all()[2].contains("\"GET /a/../b%7e?c=/../d HTTP/1.1\" 200 - "), "{}", proxy.out.all()[2]);
+    assert!(proxy.out.all()[3].contains("\"GET /../b HTTP/1.1\" 400 - "), "{}", proxy.out.all()[3]);
 
     let objects: Vec<Value> = lines(&file)
         .iter()
@@ -65,6 +71,14 @@ fn lines_are_in_envoys_default_format_and_in_json() {
     assert_eq!(objects[0]["agent"], "the \"tester\"");
     assert_eq!((&objects[0]["listener"], &objects[0]["cluster"]), (&Value::from("web"), &Value::from("app")));
     assert!(objects[0]["took"].is_u64());
+    assert_eq!(
+        (&objects[2]["path"], &objects[2]["now"]),
+        (&Value::from("/a/../b%7e?c=/../d"), &Value::from("/b~?c=/../d"))
+    );
+    assert_eq!(
+        (&objects[3]["now"], &objects[3]["why"]),
+        (&Value::from("/../b"), &Value::from("path_normalization_failed{above_root}"))
+    );
     assert_eq!((&objects[1]["path"], &objects[1]["agent"]), (&Value::from("/two"), &Value::Null));
 }
 

@@ -3,8 +3,8 @@
 
 mod ops;
 
-use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use ops::client::{self, Client};
@@ -12,7 +12,11 @@ use ops::origin::Origin;
 use ops::proxy::{Proxy, simple, two_cpus};
 use ops::{free_address, wait_until};
 
-on_both_drivers!(connections_wait_while_none_is_accepted, connections_over_a_bound_are_closed_and_told_of_once);
+on_both_drivers!(
+    without_memory_http2_clients_get_a_goaway,
+    connections_wait_while_none_is_accepted,
+    connections_over_a_bound_are_closed_and_told_of_once,
+);
 
 const ACTIONS: &str = "overload.envoy.overload_actions";
 
@@ -63,6 +67,101 @@ fn without_memory_connections_end_with_their_response() {
     proxy.wait_for_log("overload over: responses end their connections");
     assert_eq!(proxy.log.count("overload: responses end their connections"), 1);
     assert_eq!(proxy.log.count("overload over: responses end their connections"), 1);
+}
+
+struct Frame {
+    kind: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+const HEADERS: u8 = 1;
+const GOAWAY: u8 = 7;
+/// A status of 200 in a header block.
+const OK: u8 = 0x88;
+
+/// `None` at the end.
+fn next_frame(input: &mut impl Read) -> std::io::Result<Option<Frame>> {
+    let mut head = [0; 9];
+    if input.read(&mut head[..1])? == 0 {
+        return Ok(None);
+    }
+    input.read_exact(&mut head[1..])?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    input.read_exact(&mut payload)?;
+    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    Ok(Some(Frame { kind: head[3], stream, payload }))
+}
+
+/// The next frame of this kind: its stream and its payload.
+#[track_caller]
+fn frame(client: &mut TcpStream, kind: u8) -> (u32, Vec<u8>) {
+    loop {
+        let frame = next_frame(client).expect("a frame").expect("the connection is open");
+        if frame.kind == kind {
+            return (frame.stream, frame.payload);
+        }
+    }
+}
+
+/// The response on this stream is a 200.
+#[track_caller]
+fn answered(client: &mut TcpStream, stream: u8) {
+    let (on, block) = frame(client, HEADERS);
+    assert_eq!((on, block[0]), (u32::from(stream), OK));
+}
+
+/// A GET of `/` on this stream, without a body.
+fn http2_get(stream: u8) -> Vec<u8> {
+    let block = b"\x82\x86\x84\x01\x04test";
+    [&[0, 0, block.len() as u8, 1, 0x05, 0, 0, 0, stream], &block[..]].concat()
+}
+
+fn without_memory_http2_clients_get_a_goaway(driver: &str) {
+    let origin = Origin::start("origin");
+    let listen = free_address();
+    let proxy = Proxy::start(driver, &config(listen, &origin, "disable_keepalive", PLENTY));
+    let connect = || {
+        let mut client = TcpStream::connect(listen).expect("connects");
+        client.set_read_timeout(Some(ops::DEADLINE)).expect("a timeout");
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").expect("sends");
+        client.write_all(&http2_get(1)).expect("sends");
+        answered(&mut client, 1);
+        client
+    };
+    let mut idle = connect();
+    assert_eq!(proxy.reload(&config(listen, &origin, "disable_keepalive", LITTLE)).status, 200);
+    // A notice first, for all streams: what the client sends until it has read that is still answered.
+    assert_eq!(frame(&mut idle, GOAWAY), (0, [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0].to_vec()));
+    idle.write_all(&http2_get(3)).expect("sends");
+    // Then the last stream, and the end. A test that was held up for half a second came too late, and is told so.
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).expect("an orderly end");
+    let mut rest = &rest[..];
+    let (mut answered_3, mut last) = (false, None);
+    while let Some(frame) = next_frame(&mut rest).expect("whole frames") {
+        match frame.kind {
+            HEADERS => answered_3 |= frame.stream == 3 && frame.payload[0] == OK,
+            GOAWAY => last = Some(frame.payload),
+            _ => {}
+        }
+    }
+    let expected = if answered_3 { 3 } else { 1 };
+    assert_eq!(last.as_deref(), Some(&[0, 0, 0, expected, 0, 0, 0, 0][..]));
+    assert_eq!(proxy.stat("http.web.downstream_cx_overload_disable_keepalive"), 1);
+    assert_eq!(proxy.stat("http.web.downstream_cx_drain_close"), 0);
+    // A connection that comes meanwhile is served, too, and sent away.
+    let mut late = connect();
+    assert_eq!(frame(&mut late, GOAWAY).0, 0);
+
+    assert_eq!(proxy.reload(&config(listen, &origin, "disable_keepalive", PLENTY)).status, 200);
+    wait_for_step(&proxy, "disable_http_keepalive", 0);
+    let mut stays = connect();
+    for stream in [3, 5, 7] {
+        stays.write_all(&http2_get(stream)).expect("sends");
+        answered(&mut stays, stream);
+    }
+    assert_eq!(proxy.stat("http.web.downstream_cx_overload_disable_keepalive"), 2);
 }
 
 #[test]

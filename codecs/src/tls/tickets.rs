@@ -94,7 +94,9 @@ impl TicketKeys {
     /// # Errors
     /// [`Cause::Internal`] if the system gives no random numbers; the keys stay.
     pub fn rotate(&self, now_s: u64) -> Result<bool, TlsError> {
-        let age_s = now_s.saturating_sub(self.keys.read().unwrap_or_else(PoisonError::into_inner).rotated_s);
+        let rotated_s = self.keys.read().unwrap_or_else(PoisonError::into_inner).rotated_s;
+        // A clock that was set back doesn't say how old they are: they have had their time.
+        let age_s = now_s.checked_sub(rotated_s).unwrap_or(self.period_s);
         if !self.own || age_s < self.period_s {
             return Ok(false);
         }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
+use super::compile::path_rules;
 use super::diagnostics::{Diagnostic, Diagnostics};
 use super::model::{File, Http, Route};
 use super::source::Span;
@@ -56,6 +57,7 @@ pub(crate) fn warnings(file: &File, diagnostics: &mut Diagnostics) {
                 let warning = Diagnostic::warning(listener.name.span, "this listener has no routes");
                 diagnostics.push(warning.help("every request is answered with 404"));
             }
+            paths_that_none_has(http, diagnostics);
             unreachable_routes(http, diagnostics);
         }
     }
@@ -104,6 +106,26 @@ fn unused_clusters(file: &File, diagnostics: &mut Diagnostics) {
     for cluster in file.clusters.iter().filter(|cluster| !used.contains(cluster.name.0.as_str())) {
         let message = format!("cluster `{}` is used by no route and no listener", cluster.name.0);
         diagnostics.push(Diagnostic::warning(cluster.name.span, message));
+    }
+}
+
+/// Warns of routes for paths that the listener's rules for paths change or refuse.
+fn paths_that_none_has(http: &Http, diagnostics: &mut Diagnostics) {
+    let rules = path_rules(&http.paths);
+    let mut becomes = Vec::new();
+    for route in &http.routes {
+        let (prefix, exact) = paths(route);
+        // The last segment of a prefix may go on.
+        let path = exact.map(str::to_string).or_else(|| prefix.map(|prefix| format!("{prefix}x")));
+        let Some(path) = path.filter(|path| !rules.leave(path.as_bytes())) else { continue };
+        if rules.apply(path.as_bytes(), &mut becomes) == Ok(false) && becomes == path.as_bytes() {
+            continue;
+        }
+        let message =
+            format!("no request has the path `{}` by the time that routes see it", exact.or(prefix).unwrap_or("/"));
+        let warning = Diagnostic::warning(route.r#match.span, message);
+        diagnostics
+            .push(warning.help("`paths` of the listener changes or refuses such paths; write what it makes of them"));
     }
 }
 

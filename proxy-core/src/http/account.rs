@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use codecs::http::{FieldId, RequestHead, Version};
+use codecs::http::{FieldId, RequestHead, Span, Version};
 
 use super::Scratch;
 use super::exchange::Exchange;
@@ -40,7 +40,10 @@ impl Exchange<'_> {
         let (downstream, seen) = (self.downstream, &self.seen);
         let core = &downstream.world.core;
         let snapshot = &self.config.generation.snapshot;
-        let fields = LoggedFields { scratch: &self.scratch, scheme: downstream.socket.scheme() };
+        let scheme = downstream.socket.scheme();
+        let forwarding = &self.http.forwarding;
+        let outside = forwarding.use_remote_address && forwarding.trusted_hops == 0;
+        let fields = LoggedFields { scratch: &self.scratch, scheme, original_path: seen.original_path, outside };
         let route = seen.route.map(|at| &self.http.routes.routes[at as usize]);
         let mut record = Record::new(&fields);
         record.duration_us = took_us;
@@ -116,6 +119,9 @@ pub(super) fn client_address(
 struct LoggedFields<'a> {
     scratch: &'a Scratch,
     scheme: &'static str,
+    original_path: Option<Span>,
+    /// Nobody in front of us is trusted to have changed the path.
+    outside: bool,
 }
 
 impl log::Fields for LoggedFields<'_> {
@@ -126,6 +132,9 @@ impl log::Fields for LoggedFields<'_> {
             b":path" => Some(head.path.of(input)),
             b":authority" => Some(head.authority.of(input)),
             b":scheme" => Some(self.scheme.as_bytes()),
+            b"x-envoy-original-path" if self.outside || self.original_path.is_some() => {
+                self.original_path.map(|path| path.of(input))
+            }
             _ => find(&head.fields, input, name),
         }
     }

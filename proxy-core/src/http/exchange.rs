@@ -10,7 +10,7 @@ use std::task::Poll;
 use codecs::Status;
 use codecs::http::h1::{RequestOptions, parse_request_resumed};
 use codecs::http::h2::ErrorCode;
-use codecs::http::{ErrorKind, Method, Version};
+use codecs::http::{ErrorKind, Method, Span, Version};
 use runtime::{Received, Slice, Timer};
 
 use super::body::Http1Body;
@@ -43,8 +43,10 @@ pub(super) struct Exchange<'a> {
     pub(super) request_done: bool,
     /// The protocol that the client wants the connection, or the stream, to become.
     pub(super) upgrade: Option<Box<[u8]>>,
-    /// Times that the request was sent again.
+    /// Times that the request was sent again, retries by route apart.
     pub(super) repeats: u32,
+    /// Once it was because its connection had closed under it.
+    pub(super) repeated_closed: bool,
     /// Something of a final response has been sent.
     pub(super) response_started: bool,
     pub(super) grpc: Grpc,
@@ -81,6 +83,8 @@ pub(super) struct Seen {
     pub(super) details: &'static str,
     pub(super) timing: Timing,
     pub(super) route: Option<u32>,
+    /// Path and query as they came, if they were changed.
+    pub(super) original_path: Option<Span>,
     pub(super) upstream: Option<SocketAddr>,
     pub(super) upstream_name: String,
     pub(super) attempts: u32,
@@ -175,6 +179,7 @@ impl<'a> Exchange<'a> {
             request_done: false,
             upgrade: None,
             repeats: 0,
+            repeated_closed: false,
             response_started: false,
             grpc: Grpc::default(),
             tries: Tries::default(),
@@ -205,7 +210,8 @@ impl<'a> Exchange<'a> {
         let config = self.config;
         let result = match self.route() {
             Err(fault) => Err(fault),
-            Ok(route) => match &route.action {
+            Ok(None) => Ok(()),
+            Ok(Some(route)) => match &route.action {
                 Action::Forward(forward) => {
                     self.config.serve_stats.inc(HttpStat::RqTotal);
                     self.forward(route, forward, &config.generation.clusters[forward.cluster as usize]).await
@@ -308,8 +314,11 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The route, or why there is none.
-    fn route(&mut self) -> Result<&'a Route, Fault> {
+    /// The route, or why there is none; `None` if the client has been sent to another path.
+    fn route(&mut self) -> Result<Option<&'a Route>, Fault> {
+        if !self.settle_path()? {
+            return Ok(None);
+        }
         let scratch = &*self.scratch;
         let request = &scratch.request;
         if request.method == Method::Connect && request.protocol.is_none() && !self.http.connect {
@@ -318,7 +327,7 @@ impl<'a> Exchange<'a> {
         let found = route::find(&self.http.routes, &scratch.request, scratch.request_input.bytes());
         let at = found.ok_or(Fault::NoRoute)?;
         self.seen.route = Some(at);
-        Ok(&self.http.routes.routes[at as usize])
+        Ok(Some(&self.http.routes.routes[at as usize]))
     }
 
     /// Ends an exchange whose response was sent whole.
@@ -514,6 +523,7 @@ impl<'a> Exchange<'a> {
                     _ => return,
                 }
             }
+            Fault::BadPath(_) => HttpStat::DownstreamRqFailedPathNormalization,
             Fault::ConnectRefused => HttpStat::DownstreamRqConnectRefused,
             Fault::UpgradeRefused => HttpStat::DownstreamRqWsOnNonWsRoute,
             Fault::HeaderTimeout => HttpStat::DownstreamRqHeaderTimeout,

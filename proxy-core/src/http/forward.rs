@@ -44,8 +44,9 @@ pub(super) struct Try<'r> {
     pub(super) interims: u32,
 }
 
-/// Times that a request is sent again. Connections that were made together come to their ends together (an endpoint may
-/// count their requests), so one that was refused on the first may well be refused on the next.
+/// Times that a request is sent again that endpoints refused or haven't begun. Connections that were made together come to
+/// their ends together (an endpoint may count their requests), so one that was refused on the first may well be refused
+/// on the next. What closed its connection instead is sent again once: it may be why the connection closed.
 const REPEATS_MAX: u32 = 5;
 
 /// How a try ended that brought no response to pass on.
@@ -133,11 +134,10 @@ impl Exchange<'_> {
                 Err(Failed::ThrownAway) => self.back_off().await?,
                 // The endpoint closed a kept connection just as the request went out: it hasn't seen the request, and
                 // this method may be sent twice anyway. Or it said that it hasn't processed the stream.
-                Err(Failed::By { fault: Fault::UpstreamClosed, repeatable: true, .. })
-                    if self.repeats < REPEATS_MAX =>
-                {
+                Err(Failed::By { fault: Fault::UpstreamClosed, repeatable: true, refused }) => {
                     again = true;
                     self.repeats += 1;
+                    self.repeated_closed |= !refused;
                     cluster.stats.inc(ClusterStat::UpstreamRqRetry);
                     self.scratch.response_input.clear();
                     self.scratch.scanner = Default::default();
@@ -246,16 +246,16 @@ impl Exchange<'_> {
 
     /// Whether the endpoint can't have acted on a request that failed: then it may be sent once more.
     fn may_repeat(&self, attempt: &Try<'_>) -> bool {
-        if attempt.body_sent || self.response_started || attempt.down_bytes > 0 {
+        if attempt.body_sent || self.response_started || attempt.down_bytes > 0 || self.repeats >= REPEATS_MAX {
             return false;
         }
+        let may_have_met_the_end =
+            |reused| reused && !self.repeated_closed && self.scratch.request.method.is_idempotent();
         match &attempt.upstream {
-            Upstream::Http1(connection) => {
-                self.repeats == 0 && connection.reused && self.scratch.request.method.is_idempotent()
-            }
+            Upstream::Http1(connection) => may_have_met_the_end(connection.reused),
             Upstream::Http2(call) => match call.stream.failure() {
                 Some(Failure::Refused) => true,
-                Some(Failure::Gone) => call.reused && self.scratch.request.method.is_idempotent(),
+                Some(Failure::Gone) => may_have_met_the_end(call.reused),
                 Some(Failure::Reset(_) | Failure::Malformed) | None => false,
             },
         }

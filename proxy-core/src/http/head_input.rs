@@ -52,6 +52,16 @@ impl HeadInput {
         }
     }
 
+    /// Puts more behind the head, once it is whole; says where it begins.
+    pub(crate) fn append(&mut self, parts: &[&[u8]]) -> usize {
+        self.settle();
+        let start = self.gathered.len();
+        for part in parts {
+            self.gathered.extend_from_slice(part);
+        }
+        start
+    }
+
     /// Takes over the text of a head that was decoded elsewhere, in exchange for the memory of this one.
     pub(crate) fn exchange(&mut self, text: &mut Vec<u8>) {
         self.slice = None;

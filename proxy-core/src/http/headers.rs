@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use codecs::http::h1::emit;
 use codecs::http::h2::{FieldRef, field_lines, text_lines};
-use codecs::http::{BodyLength, Field, FieldId, FieldSet, Method, RequestHead, ResponseHead, Version};
+use codecs::http::{
+    BodyLength, Field, FieldId, FieldSet, Method, PathError, RequestHead, ResponseHead, Version, has_dot_segment,
+};
 use codecs::websocket;
 
 use super::added::{self, Added};
@@ -39,7 +41,7 @@ impl UpstreamHead {
 
     /// Path and query.
     pub(super) fn path(&self) -> &[u8] {
-        self.text.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
+        path_of_line(&self.text)
     }
 
     /// The host to ask for.
@@ -70,6 +72,11 @@ impl UpstreamHead {
     }
 }
 
+/// Path and query of a request line.
+fn path_of_line(line: &[u8]) -> &[u8] {
+    line.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
+}
+
 /// Puts together the request head for the endpoint in `scratch.upstream_head`.
 pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: &Forward) -> Result<(), Fault> {
     exchange.upgrade = wanted_upgrade(exchange)?;
@@ -80,6 +87,9 @@ pub(super) fn emit_request(exchange: &mut Exchange<'_>, route: &Route, forward: 
     let UpstreamHead { text: out, passed, dropped } = &mut scratch.upstream_head;
     out.clear();
     emit_request_line(out, head, input, upgrade.is_some(), route, forward);
+    if forward.prefix_rewrite.is_some() && exchange.http.paths.normalize {
+        check_rewritten(path_of_line(out))?;
+    }
     let added = Added::new(head, forwarding);
     let mut drop = added.drop.union(client_cert::dropped(downstream, forwarding));
     let host = host(head, input, forward);
@@ -163,6 +173,12 @@ fn emit_request_line(
     out.push(b' ');
     rewrite_path(out, head, input, route, rewrite);
     out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// A rewrite can make a dot segment of a name: `/x../y` with `/x` to `/`.
+fn check_rewritten(path_and_query: &[u8]) -> Result<(), Fault> {
+    let path = path_and_query.split(|byte| *byte == b'?').next().unwrap_or_default();
+    if has_dot_segment(path) { Err(Fault::BadPath(PathError::Rewritten)) } else { Ok(()) }
 }
 
 /// The path with its matched part replaced, and the query.

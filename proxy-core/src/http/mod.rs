@@ -17,6 +17,7 @@ mod grpc_web;
 pub(crate) mod h2;
 mod head_input;
 mod headers;
+mod path;
 mod reply;
 mod retry;
 mod route;

@@ -36,6 +36,15 @@ impl Exchange<'_> {
         self.reply(redirect.status, b"", PLAIN, &extra, Some(&route.response_headers));
     }
 
+    /// Sends the client to the path that the request has by now.
+    pub(super) fn reply_moved(&mut self, status: u16) {
+        let (head, input) = (&self.scratch.request, self.scratch.request_input.bytes());
+        // Whole, so that a path that begins with two slashes names no host.
+        let parts = [self.downstream.socket.scheme().as_bytes(), b"://", head.authority.of(input), head.path.of(input)];
+        let location = parts.concat();
+        self.reply(status, b"", PLAIN, &[(b"location", &location)], None);
+    }
+
     fn location(&self, route: &Route, redirect: &Redirect) -> Vec<u8> {
         let (head, input) = (&self.scratch.request, self.scratch.request_input.bytes());
         let scheme = redirect.scheme.as_deref().unwrap_or(self.downstream.socket.scheme());

@@ -302,7 +302,7 @@ impl Exchange<'_> {
         edits: &HeaderEdits,
         endpoint: &Rc<Endpoint>,
     ) -> Result<Option<Upstream>, Fault> {
-        let reused = mux.has_answered();
+        let reused = mux.has_answered() && mux.has_carried_any();
         match self.send_http2_head(mux, edits) {
             Ok(stream) => {
                 let (endpoint, cluster) = (endpoint.clone(), cluster.clone());

@@ -216,7 +216,7 @@ fn methods_and_targets_arrive_as_they_were_sent(driver: Driver) {
     let app = format!("{{ name: app, endpoints: ['{}'] }}", origin.address);
     let proxy = Proxy::start(driver, &config("routes: [{ match: {}, cluster: app }]", &app));
     let mut client = proxy.client();
-    for line in ["PURGE /a%2Fb?x=%20&y HTTP/1.1", "OPTIONS * HTTP/1.1", "get /lower HTTP/1.1", "GET /?? HTTP/1.1"] {
+    for line in ["PURGE /a%20b?x=%2f&y HTTP/1.1", "OPTIONS * HTTP/1.1", "get /lower HTTP/1.1", "GET /?? HTTP/1.1"] {
         assert_eq!(client.ask(&format!("{line}\r\nhost: a\r\n\r\n")).status(), 200, "{line}");
         assert_eq!(origin.requests().pop().expect("a request").start, line);
     }

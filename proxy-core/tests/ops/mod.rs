@@ -7,6 +7,7 @@ pub mod load_http2;
 pub mod origin;
 pub mod program;
 pub mod proxy;
+pub mod shim;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

@@ -505,9 +505,9 @@ fn hosts_and_targets() -> Vec<Row> {
         ("HTTP://APP.test/abs", "/abs"),
         ("http://app.test", "/"),
         ("http://app.test:80/abs?q", "/abs?q"),
-        ("http://app.test/http://evil.test/", "/http://evil.test/"),
-        ("/http://evil.test/", "/http://evil.test/"),
-        ("//evil.test/p", "//evil.test/p"),
+        ("http://app.test/http://evil.test/", "/http:/evil.test/"),
+        ("/http://evil.test/", "/http:/evil.test/"),
+        ("//evil.test/p", "/evil.test/p"),
     ] {
         let sent = format!("GET {target} HTTP/1.1\r\nHost: app.test\r\n\r\n");
         // Absolute or not, what goes on is the path.

@@ -249,7 +249,7 @@ fn answer_to(client: &mut Client, meaning: &Meaning) -> Result<Message, Broken> 
 
 /// How a stream ended.
 #[derive(Debug)]
-enum Got {
+pub(crate) enum Got {
     /// 200 and this body.
     Answer(String),
     OtherStatus,
@@ -257,7 +257,7 @@ enum Got {
     GoAway,
 }
 
-fn stream(client: &mut Raw, stream: u32) -> Result<Got, String> {
+pub(crate) fn stream(client: &mut Raw, stream: u32) -> Result<Got, String> {
     let mut body = Vec::new();
     let mut status_is_200 = None;
     loop {

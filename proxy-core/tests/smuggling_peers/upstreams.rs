@@ -1,4 +1,5 @@
-//! What stands between the proxy and the recorder: nothing, nginx, HAProxy or Envoy, each passing everything on.
+//! What stands between the proxy and the recorder: nothing, nginx, HAProxy or Envoy, each passing everything on but what
+//! it takes for `/secret`, after decoding and resolving what it knows how to: that it answers with [`SECRET`].
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -7,6 +8,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::harness::{Origin, eventually};
 use crate::recorder;
+
+pub(crate) const SECRET: &str = "the secret";
 
 pub(crate) struct Upstream {
     pub(crate) name: &'static str,
@@ -96,7 +99,8 @@ impl Upstream {
                  http {{ access_log off; {temporary}\n\
                  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}\n\
                  upstream origin {{ server {origin}; keepalive 16; }}\n\
-                 server {{ listen {listen}; location / {{ proxy_pass http://origin; proxy_http_version 1.1;\n\
+                 server {{ listen {listen}; location /secret {{ return 200 '{SECRET}'; }}\n\
+                 location / {{ proxy_pass http://origin; proxy_http_version 1.1;\n\
                  proxy_request_buffering off; proxy_set_header Host $http_host;\n\
                  proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade; }} }} }}\n",
                 temporary = temporary.join(" "),
@@ -109,7 +113,9 @@ impl Upstream {
             format!(
                 "global\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n\
                  \x20 timeout server 60s\n  http-reuse always\n\
-                 listen front\n  bind {listen}\n  server origin {origin}\n"
+                 listen front\n  bind {listen}\n\
+                 \x20 http-request return status 200 content-type text/plain string '{SECRET}' if \
+                 {{ path,url_dec -m beg /secret }}\n  server origin {origin}\n"
             )
         })
     }
@@ -127,9 +133,12 @@ impl Upstream {
   "listeners": [{{ "name": "front", "address": {listen}, "filter_chains": [{{ "filters": [{{
     "name": "envoy.filters.network.http_connection_manager", "typed_config": {{
       "@type": "{kind}.network.http_connection_manager.v3.HttpConnectionManager",
-      "stat_prefix": "front", "upgrade_configs": [{{ "upgrade_type": "websocket" }}],
+      "stat_prefix": "front", "normalize_path": true, "merge_slashes": true,
+      "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD", "upgrade_configs": [{{ "upgrade_type": "websocket" }}],
       "route_config": {{ "virtual_hosts": [{{ "name": "all", "domains": ["*"],
-        "routes": [{{ "match": {{ "prefix": "/" }}, "route": {{ "cluster": "origin" }} }}] }}] }},
+        "routes": [{{ "match": {{ "prefix": "/secret" }},
+          "direct_response": {{ "status": 200, "body": {{ "inline_string": "{SECRET}" }} }} }},
+          {{ "match": {{ "prefix": "/" }}, "route": {{ "cluster": "origin" }} }}] }}] }},
       "http_filters": [{{ "name": "envoy.filters.http.router",
         "typed_config": {{ "@type": "{kind}.http.router.v3.Router" }} }}] }} }}] }}] }}],
   "clusters": [{{ "name": "origin", "type": "STATIC", "connect_timeout": "5s",

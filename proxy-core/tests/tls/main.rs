@@ -11,6 +11,7 @@ mod peers;
 mod bodies;
 mod chromium;
 mod clients;
+mod clock;
 mod endpoints;
 mod grpc;
 mod handshakes;

@@ -197,6 +197,10 @@ fn a_ticket_of_one_core_is_good_on_another_until_its_key_has_gone() {
         // Nor is any after a long sleep.
         assert!(keys.rotate(NOW_S + 100 * DAY_S).expect("rotates"));
         assert!(!comes_back(&once, &cores[0]));
+        // A clock that goes back ends a period, once, instead of making one that doesn't end.
+        assert!(keys.rotate(NOW_S).expect("rotates") && !keys.rotate(NOW_S + 3599).expect("rotates"));
+        assert!(comes_back(&once, &cores[0]));
+        assert!(keys.rotate(NOW_S + 3600).expect("rotates"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use codecs::http::h2;
+use codecs::http::{EscapedSlashes, PathRules, h2};
 use codecs::tls::xfcc;
 
 use super::diagnostics::{Diagnostic, Diagnostics};
@@ -224,6 +224,7 @@ impl Compiler<'_> {
                 settings_timeout_ms: http.http2.settings_timeout.ms,
                 limits: http2_limits(http),
             },
+            paths: path_rules(&http.paths),
             grpc_web: http.grpc_web,
             http10: http.http10,
             connect: http.connect,
@@ -317,6 +318,21 @@ impl Compiler<'_> {
             },
             stats: self.inputs.registry.cluster(name),
         }
+    }
+}
+
+/// What is done to paths.
+pub(crate) fn path_rules(paths: &model::Paths) -> PathRules {
+    PathRules {
+        normalize: paths.normalize,
+        merge_slashes: paths.merge_slashes,
+        escaped_slashes: match paths.escaped_slashes {
+            model::EscapedSlashes::Keep => EscapedSlashes::Keep,
+            model::EscapedSlashes::Reject => EscapedSlashes::Refuse,
+            model::EscapedSlashes::Unescape => EscapedSlashes::Decode,
+            model::EscapedSlashes::Redirect => EscapedSlashes::Redirect,
+        },
+        refuse_parameters: paths.parameters == model::PathParameters::Reject,
     }
 }
 

@@ -63,6 +63,8 @@ record! {
         timeouts: HttpTimeouts = "{}",
         /// How large requests may be, bodies apart.
         limits: HttpLimits = "{}",
+        /// What is made of paths before routes see them.
+        paths: Paths = "{}",
         /// HTTP/2, which clients speak who begin with its preface.
         http2: Http2 = "{}",
         /// Translate gRPC-Web (`application/grpc-web`, and `-text` for base64) to gRPC for upstreams, and back.
@@ -116,6 +118,48 @@ record! {
         chunk_line_bytes_max: ByteCount<16, 0x1_0000> = "4KiB",
         /// All trailers after a chunked body; then 431.
         trailer_bytes_max: ByteCount<0, 0x10_0000> = "8KiB",
+    }
+}
+
+record! {
+    /// What is made of a request's path before routes see it. What they see is what is forwarded. Queries are never
+    /// touched.
+    pub struct Paths as "paths", "the path rules", "path rules";
+    {
+        /// Resolve `.` and `..`, escaped or not; decode letters, digits and `-._~`; write other escapes in upper case; take
+        /// `\` for `/`. A path that climbs above the root or has no single meaning (`%` without two hexadecimal digits,
+        /// `%00`, overlong UTF-8, `..;`) is refused with 400.
+        normalize: bool = "true",
+        /// Make one of several slashes in a row.
+        merge_slashes: bool = "true",
+        /// What becomes of `%2F` and `%5C`.
+        escaped_slashes: EscapedSlashes = "redirect",
+        /// What becomes of `;` and what follows it in a segment, which some servers take off before they look.
+        parameters: PathParameters = "keep",
+    }
+}
+
+choice! {
+    /// What becomes of escaped slashes.
+    pub enum EscapedSlashes, "a way to treat escaped slashes", "ways to treat escaped slashes" {
+        /// They stay as they are. With `normalize`, those beside a dot segment (`..%2f`) are refused with 400.
+        Keep = "keep",
+        /// Refused with 400.
+        Reject = "reject",
+        /// They become slashes, before anything else is done.
+        Unescape = "unescape",
+        /// The same, and the client is sent there with 307; calls of gRPC are refused.
+        Redirect = "redirect",
+    }
+}
+
+choice! {
+    /// What becomes of path parameters.
+    pub enum PathParameters, "a way to treat path parameters", "ways to treat path parameters" {
+        /// They stay as they are.
+        Keep = "keep",
+        /// Refused with 400.
+        Reject = "reject",
     }
 }
 

@@ -12,7 +12,10 @@ pub use cluster::{
     BalancePolicy, BreakerBounds, Cluster, Endpoint, FullEndpoint, ProxyHeader, ResponseLimits, UpstreamHttp2,
     UpstreamHttp2Budgets, UpstreamProtocol,
 };
-pub use listener::{Forwarding, Http, Http2, Http2Budgets, HttpLimits, HttpTimeouts, Listener, Rate, RequestId, Tcp};
+pub use listener::{
+    EscapedSlashes, Forwarding, Http, Http2, Http2Budgets, HttpLimits, HttpTimeouts, Listener, PathParameters, Paths,
+    Rate, RequestId, Tcp,
+};
 pub use log::{AccessLog, FullAccessLog, LogFormat};
 pub use overload::Overload;
 pub use route::{

@@ -341,6 +341,11 @@ impl Mux {
         !state.over && state.connection.can_open().is_ok() && state.connection.open_streams() < max as usize
     }
 
+    /// Requests were begun on it.
+    pub(crate) fn has_carried_any(&self) -> bool {
+        self.requests.get() > 0
+    }
+
     /// It has carried as many requests as it may; 0 is no bound.
     fn is_used_up(&self, requests_max: u64) -> bool {
         requests_max > 0 && self.requests.get() >= requests_max

@@ -116,6 +116,8 @@ stats! {
         DownstreamRqResponseBeforeRqComplete Counter "downstream_rq_response_before_rq_complete" "Responses that ended before their request did.";
         DownstreamRqNonRelativePath Counter "downstream_rq_non_relative_path" "Requests refused because their path did not begin with a slash.";
         DownstreamRqFailedPathNormalization Counter "downstream_rq_failed_path_normalization" "Requests refused because their path could not be normalized.";
+        DownstreamRqRedirectedWithNormalizedPath Counter "downstream_rq_redirected_with_normalized_path" "Requests redirected because their path had escaped slashes.";
+        DownstreamRqPathNormalized Counter "downstream_rq_path_normalized" "Requests whose path was changed by normalization (own).";
         DownstreamRqRejectedViaIpDetection Counter "downstream_rq_rejected_via_ip_detection" "Requests refused because their client's address could not be told.";
         DownstreamRqWsOnNonWsRoute Counter "downstream_rq_ws_on_non_ws_route" "Upgrades refused because they are not allowed.";
         DownstreamRqHeadTooLarge Counter "downstream_rq_head_too_large" "Requests refused because their head was over the bytes allowed (own).";

@@ -1,7 +1,7 @@
 //! Many streams on few connections: sharing, flow control, connections that come to their end.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use h2::server::Builder;
@@ -315,6 +315,37 @@ fn a_refused_stream_is_sent_again_a_few_times(driver: Driver) {
     assert!(proxy.stat("cluster.app.upstream_rq_retry") < 10);
 }
 
+fn a_request_that_ends_its_connections_is_sent_again_once(driver: Driver) {
+    const CONNECTIONS: usize = 6;
+    let (kills, deadly) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (counted, ends, all) = (kills.clone(), deadly.clone(), Barrier::new(CONNECTIONS));
+    let origin = Origin::new(move |peer| {
+        let Some(mut raw) = Raw::endpoint(peer.wire) else { return };
+        while let Some(stream) = raw.request() {
+            if ends.load(Ordering::SeqCst) {
+                counted.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            all.wait();
+            raw.answer(stream);
+        }
+    });
+    let routes = "routes: [{ match: { prefix: /retried }, cluster: app, retry: { on: reset, attempts: 2 } }, \
+                  { match: { prefix: / }, cluster: app }]";
+    let app = format!("{{ name: app, protocol: http2, concurrent_streams_max: 1, endpoints: ['{}'] }}", origin.address);
+    let proxy = Proxy::start(driver, &config(routes, &app));
+    let h2 = H2::connect(proxy.web);
+    for (method, path, sent) in [("GET", "/", 2), ("POST", "/", 1), ("GET", "/retried", 4), ("POST", "/retried", 3)] {
+        // There are more connections that have answered before, as those have that close just as a request goes out.
+        deadly.store(false, Ordering::SeqCst);
+        assert_eq!(at_once(&h2, CONNECTIONS, "/"), [200; CONNECTIONS]);
+        deadly.store(true, Ordering::SeqCst);
+        kills.store(0, Ordering::SeqCst);
+        assert_eq!(h2.ask(&Ask::new(method, path)).expect("an answer").status, 503);
+        assert_eq!(kills.load(Ordering::SeqCst), sent, "{method} {path}");
+    }
+}
+
 fn a_stream_reset_for_another_reason_is_not_sent_again(driver: Driver) {
     let origin = scripted(|raw| {
         let stream = raw.request().expect("a request");
@@ -443,6 +474,7 @@ on_both_drivers!(
     a_go_away_of_a_client_leaves_its_requests_alone,
     connections_are_counted_under_the_version_that_they_speak,
     a_refused_stream_is_sent_again_a_few_times,
+    a_request_that_ends_its_connections_is_sent_again_once,
     a_stream_reset_for_another_reason_is_not_sent_again,
     endpoints_that_close_when_idle_cause_no_error,
     upstream_connections_end_when_idle_or_used_up,
