@@ -284,6 +284,11 @@ impl Recorder {
         self.0.borrow().was_torn(local)
     }
 
+    /// Since when the end of a connection with these addresses has taken all that was sent to it; `None` if it hasn't.
+    pub fn heard_us(&self, local: SocketAddr, remote: SocketAddr) -> Option<u64> {
+        self.0.borrow().heard_us(local, remote)
+    }
+
     pub fn injuries(&self) -> Injuries {
         self.0.borrow().injuries
     }
