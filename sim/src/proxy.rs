@@ -39,6 +39,15 @@ struct Control {
     busy: bool,
 }
 
+impl Order {
+    fn takes_no_time(&self) -> bool {
+        match self {
+            Order::Publish { pauses_ms, .. } => pauses_ms.iter().all(|pause_ms| *pause_ms == 0),
+            Order::Drain { .. } => true,
+        }
+    }
+}
+
 pub(crate) struct Proxy {
     control: Rc<RefCell<Control>>,
     /// How long the control thread may pause between two cores, ms.
@@ -96,9 +105,17 @@ impl Proxy {
         Ok(answers)
     }
 
-    /// Gives the control thread something to do. It is a task of a core of its own, for as long as there is something.
+    /// Gives the control thread something to do. While it is at something that takes time, it is a task of a core of its
+    /// own.
     fn order(&mut self, simulation: &mut Simulation, order: Order) -> Result<(), String> {
         let mut control = self.control.borrow_mut();
+        if !control.busy && order.takes_no_time() {
+            match order {
+                Order::Publish { snapshot, acks, .. } => control.lanes.publish(&snapshot, acks),
+                Order::Drain { timeout, acks } => control.lanes.drain(timeout, acks),
+            }
+            return Ok(());
+        }
         control.orders.push_back(order);
         if !std::mem::replace(&mut control.busy, true) {
             drop(control);
@@ -159,4 +176,5 @@ async fn work(thread: Core, control: Rc<RefCell<Control>>) {
         }
     }
     control.borrow_mut().busy = false;
+    thread.stop();
 }

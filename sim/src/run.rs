@@ -154,6 +154,7 @@ impl Play<'_> {
             return Err(what);
         }
         if self.turns.is_multiple_of(LOOK_TURNS) || !goes_on {
+            self.simulation.check_all()?;
             if let Some(what) = self.proxy.wrong_gauges(false) {
                 return Err(what);
             }
