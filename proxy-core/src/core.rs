@@ -313,7 +313,9 @@ impl World {
             listeners.insert(config.address, listener);
         }
         *self.listeners.borrow_mut() = listeners;
-        for (message, until_ms) in std::mem::take(&mut *self.early.borrow_mut()) {
+        // Taken first: what this snapshot doesn't have either goes on waiting.
+        let early = self.early.take();
+        for (message, until_ms) in early {
             self.serve_handed_over(message, until_ms);
         }
         if !old.is_empty() {

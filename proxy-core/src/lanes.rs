@@ -92,12 +92,16 @@ impl Cores for Lanes {
     }
 
     fn publish(&mut self, snapshot: &Arc<Snapshot>, acks: Vec<Ack>) {
-        self.tell(acks, |ack| Message::Snapshot(snapshot.clone(), ack));
+        for (core, ack) in acks.into_iter().enumerate() {
+            self.publish_to(core, snapshot, ack);
+        }
     }
 
     fn drain(&mut self, timeout: Duration, acks: Vec<Ack>) {
         let timeout_ms = timeout.as_millis() as u64;
-        self.tell(acks, |ack| Message::Drain { timeout_ms, ack });
+        for (core, ack) in acks.into_iter().enumerate() {
+            self.tell(core, Message::Drain { timeout_ms, ack });
+        }
     }
 
     fn beat(&mut self, actions: Actions) {
@@ -126,10 +130,15 @@ impl Cores for Lanes {
 }
 
 impl Lanes {
-    fn tell(&mut self, acks: Vec<Ack>, message: impl Fn(Ack) -> Message) {
-        for (sender, ack) in self.senders.iter_mut().zip(acks) {
+    /// Gives a snapshot to one core; to all, one after the other, is what `publish` does.
+    pub fn publish_to(&mut self, core: usize, snapshot: &Arc<Snapshot>, ack: Ack) {
+        self.tell(core, Message::Snapshot(snapshot.clone(), ack));
+    }
+
+    fn tell(&mut self, core: usize, message: Message) {
+        if let Some(sender) = self.senders.get_mut(core) {
             // A message that doesn't fit is dropped, and its acknowledgement with it: that counts as a failure.
-            let _ = sender.send(message(ack));
+            let _ = sender.send(message);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use runtime::sim::Random;
 
+use crate::call::Call;
 use crate::profile::Profile;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +49,14 @@ pub(crate) struct Ask {
     /// The origin answers before it has read the request.
     pub(crate) early: bool,
     pub(crate) ending: Ending,
+    /// It is a call of gRPC; bodies are its messages.
+    pub(crate) call: Option<Call>,
 }
+
+/// First segments of the paths of calls. The second is that of a route that tries again.
+pub(crate) const CALLS: [&str; 2] = ["calls", "recalls"];
+/// Delay of an answer that is never given: only to those who won't wait for it.
+const NEVER_MS: u64 = 100_000_000;
 
 const VERBS: [(Verb, &str); 4] = [(Verb::Get, "GET"), (Verb::Head, "HEAD"), (Verb::Put, "PUT"), (Verb::Post, "POST")];
 const ENDINGS: [(Ending, &str); 7] = [
@@ -81,6 +89,28 @@ impl Ending {
 
 impl Ask {
     pub(crate) fn draw(id: u64, route: &str, profile: &Profile, random: &mut Random) -> Ask {
+        let ask = Ask::draw_plain(id, route, profile, random);
+        if CALLS.contains(&route) { ask.into_call(profile, random) } else { ask }
+    }
+
+    fn into_call(self, profile: &Profile, random: &mut Random) -> Ask {
+        let call = Call::draw(profile.body_bytes_max, random);
+        let never = call.timeout_ms > 0 && random.chance(300);
+        Ask {
+            verb: Verb::Post,
+            body: call.wire_up(self.id).bytes.len() as u64,
+            chunked: true,
+            status: 200,
+            response: call.wire_down(self.id).bytes.len() as u64,
+            response_chunked: true,
+            delay_ms: if never { NEVER_MS } else { self.delay_ms },
+            early: call.in_turns,
+            call: Some(call),
+            ..self
+        }
+    }
+
+    fn draw_plain(id: u64, route: &str, profile: &Profile, random: &mut Random) -> Ask {
         let verb = random.pick(&[Verb::Get, Verb::Get, Verb::Get, Verb::Head, Verb::Put, Verb::Post, Verb::Post]);
         let has_body = matches!(verb, Verb::Put | Verb::Post) && random.chance(850);
         let size = |random: &mut Random| match random.below(4) {
@@ -104,13 +134,14 @@ impl Ask {
             delay_ms: if random.chance(300) { random.size(profile.delay_ms_max) } else { 0 },
             early: random.chance(profile.early),
             ending,
+            call: None,
         }
     }
 
     pub(crate) fn path(&self) -> String {
         let ending = ENDINGS.iter().find(|(ending, _)| *ending == self.ending).map_or("", |(_, name)| name);
         format!(
-            "/{}/{}?verb={}&body={}&chunked={}&status={}&response={}&rchunked={}&delay={}&early={}&end={ending}",
+            "/{}/{}?verb={}&body={}&chunked={}&status={}&response={}&rchunked={}&delay={}&early={}&end={ending}&call={}",
             self.route,
             self.id,
             self.verb.name(),
@@ -121,6 +152,7 @@ impl Ask {
             u8::from(self.response_chunked),
             self.delay_ms,
             u8::from(self.early),
+            self.call.map(|call| call.text()).unwrap_or_default(),
         )
     }
 
@@ -142,6 +174,7 @@ impl Ask {
             delay_ms: number("delay")?,
             early: number("early")? == 1,
             ending: ENDINGS.iter().find(|(_, name)| Some(*name) == value("end"))?.0,
+            call: value("call").and_then(Call::of_text),
         })
     }
 
@@ -161,6 +194,9 @@ mod tests {
         for seed in 0..200 {
             let profile = Profile::draw(&mut Random::new(seed));
             let ask = Ask::draw(seed, "a", &profile, &mut random);
+            assert_eq!(Ask::of_path(&ask.path()), Some(ask));
+            let ask = Ask::draw(seed, CALLS[0], &profile, &mut random);
+            assert!(ask.call.is_some());
             assert_eq!(Ask::of_path(&ask.path()), Some(ask));
         }
     }

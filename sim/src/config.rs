@@ -10,11 +10,17 @@ pub(crate) const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 pub(crate) const WEB: SocketAddr = SocketAddr::new(PROXY, 80);
 /// Comes and goes with the configs.
 pub(crate) const SECOND: SocketAddr = SocketAddr::new(PROXY, 81);
+/// Comes with a later config, and stays.
+pub(crate) const LATE: SocketAddr = SocketAddr::new(PROXY, 82);
 pub(crate) const RAW: SocketAddr = SocketAddr::new(PROXY, 90);
 
 pub(crate) const HTTP1_PORT: u16 = 8080;
 pub(crate) const HTTP2_PORT: u16 = 8081;
 pub(crate) const TCP_PORT: u16 = 9000;
+
+pub(crate) fn control_machine() -> IpAddr {
+    Ipv4Addr::new(10, 0, 3, 1).into()
+}
 
 pub(crate) fn client_machine() -> IpAddr {
     Ipv4Addr::new(10, 0, 2, 1).into()
@@ -32,6 +38,7 @@ pub(crate) struct Plan {
     /// Origins that are in the config.
     members: Vec<usize>,
     pub(crate) has_second: bool,
+    pub(crate) has_late: bool,
     balance: &'static str,
     retries: bool,
     requests_per_connection_max: u64,
@@ -47,6 +54,7 @@ impl Plan {
             origins,
             members: (0..origins).collect(),
             has_second: random.chance(500),
+            has_late: false,
             balance: random.pick(&BALANCES),
             retries: random.chance(300),
             requests_per_connection_max: if random.chance(200) { random.between(1, 5) } else { 0 },
@@ -59,6 +67,7 @@ impl Plan {
     /// The next config.
     pub(crate) fn change(&mut self, random: &mut Random) {
         self.has_second = random.chance(500);
+        self.has_late |= random.chance(500);
         self.members = (0..self.origins).filter(|_| random.chance(700)).collect();
         if self.members.is_empty() {
             self.members.push(random.below(self.origins as u64) as usize);
@@ -74,6 +83,9 @@ impl Plan {
         self.http_listener(&mut out, "web", WEB);
         if self.has_second {
             self.http_listener(&mut out, "second", SECOND);
+        }
+        if self.has_late {
+            self.http_listener(&mut out, "late", LATE);
         }
         let _ = write!(
             out,
@@ -98,6 +110,13 @@ impl Plan {
         let _ =
             writeln!(out, "        - match: {{ prefix: /second/ }}\n          cluster: second\n          timeout: 0s");
         let _ = writeln!(out, "        - match: {{ prefix: /retried/ }}\n          cluster: plain\n          {retry}");
+        let _ =
+            writeln!(out, "        - match: {{ prefix: /calls/ }}\n          cluster: second\n          timeout: 0s");
+        let _ = writeln!(
+            out,
+            "        - match: {{ prefix: /recalls/ }}\n          cluster: second\n          timeout: 0s\n          \
+             retry: {{ on: [connect_failure, refused_stream], on_grpc: unavailable, attempts: 2 }}"
+        );
         let _ =
             writeln!(out, "        - match: {{ prefix: /plain/ }}\n          cluster: plain\n          timeout: 0s");
     }

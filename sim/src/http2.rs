@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::task::Poll;
 
 use codecs::http::h2::{BudgetLimits, Connection, ErrorCode, ErrorKind, Event, Limits, Message, Rate, Role, StreamRef};
-use codecs::http::{RequestHead, ResponseHead};
+use codecs::http::{Field, RequestHead, ResponseHead};
 use runtime::sim::Random;
 use runtime::{Core, Received, Socket};
 
+use crate::chatter::{self, Chatter};
+use crate::rules::UNASKED;
 use crate::stage::{Pace, Stage};
 
 /// Bytes queued above which an end waits before it sends more bodies.
@@ -36,8 +38,10 @@ pub(crate) enum Got {
         end: bool,
     },
     /// Trailers: nothing follows.
-    End {
+    Trailers {
         stream: StreamRef,
+        fields: Vec<Field>,
+        text: Vec<u8>,
     },
     Reset {
         stream: StreamRef,
@@ -56,11 +60,18 @@ pub(crate) enum Got {
     },
 }
 
+/// What comes behind a piece of a body.
+pub(crate) enum Then {
+    More,
+    End,
+    Trailers(Vec<(&'static str, String)>),
+}
+
 struct Outgoing {
     stream: StreamRef,
     bytes: Vec<u8>,
     sent: usize,
-    ends: bool,
+    then: Then,
 }
 
 /// See the module.
@@ -76,6 +87,7 @@ pub(crate) struct Link {
     releasing: Pace,
     reading: Pace,
     writing: Pace,
+    chatter: Chatter,
     over: bool,
 }
 
@@ -105,7 +117,13 @@ fn limits(random: &mut Random) -> Limits {
 impl Link {
     pub(crate) fn new(role: Role, socket: Socket, random: &mut Random) -> Link {
         let mut out = Vec::new();
-        let connection = Connection::new(role, &limits(random), &mut out);
+        let limits = limits(random);
+        let granted = chatter::Granted {
+            header_table_bytes: limits.header_table_bytes,
+            concurrent_streams_max: limits.concurrent_streams_max,
+            stream_window_bytes: limits.stream_window_bytes,
+        };
+        let connection = Connection::new(role, &limits, &mut out);
         Link {
             connection,
             socket,
@@ -117,13 +135,17 @@ impl Link {
             releasing: Pace::default(),
             reading: Pace::default(),
             writing: Pace::default(),
+            chatter: Chatter::new(granted),
             over: false,
         }
     }
 
-    /// Sends a body, by and by; `ends`: the stream ends with it.
-    pub(crate) fn send_body(&mut self, stream: StreamRef, bytes: Vec<u8>, ends: bool) {
-        self.sending.insert(stream.id, Outgoing { stream, bytes, sent: 0, ends });
+    /// Sends a piece of a body, by and by, behind what is to be sent of it yet.
+    pub(crate) fn send_body(&mut self, stream: StreamRef, bytes: Vec<u8>, then: Then) {
+        let outgoing = Outgoing { stream, bytes: Vec::new(), sent: 0, then: Then::More };
+        let outgoing = self.sending.entry(stream.id).or_insert(outgoing);
+        outgoing.bytes.extend(bytes);
+        outgoing.then = then;
     }
 
     /// Bytes of a body that are to be sent yet.
@@ -134,6 +156,11 @@ impl Link {
     pub(crate) fn reset(&mut self, stream: StreamRef, code: ErrorCode) {
         self.sending.remove(&stream.id);
         self.connection.reset(stream, code, &mut self.out);
+    }
+
+    /// Answers a stream that the peer has reset, and on which nothing has been sent: as if the two had crossed.
+    pub(crate) fn answer_late(&mut self, stream: StreamRef, random: &mut Random) {
+        chatter::late_response(stream.id, UNASKED, random, &mut self.out);
     }
 
     /// What has arrived, one after the other; `None` when there is no more now.
@@ -191,11 +218,18 @@ impl Link {
             }
             Event::Data { stream, range, end_stream } => {
                 self.owed.push((stream, range.len()));
+                if end_stream {
+                    self.chatter.ended(stream.id);
+                }
                 Got::Data { stream, bytes: self.input[range].to_vec(), end: end_stream }
             }
-            Event::Trailers { stream } => Got::End { stream },
+            Event::Trailers { stream } => {
+                self.chatter.ended(stream.id);
+                Got::Trailers { stream, fields: message.trailers.clone(), text: message.text.clone() }
+            }
             Event::Reset { stream, code } => {
                 self.sending.remove(&stream.id);
+                self.chatter.ended(stream.id);
                 Got::Reset { stream, code }
             }
             Event::GoAway { last_stream, .. } => Got::GoAway { last_stream },
@@ -218,6 +252,7 @@ impl Link {
             }
             self.releasing.step(stage);
         }
+        self.chat(stage);
         loop {
             let more = self.writing.may(&stage.core) && self.send_bodies(stage);
             if !self.out.is_empty() {
@@ -232,6 +267,16 @@ impl Link {
         self.due_ms(&stage.core)
     }
 
+    fn chat(&mut self, stage: &mut Stage) {
+        let now_ms = stage.core.now_ms();
+        self.chatter.restore(now_ms, &mut self.out);
+        // The first acknowledgement is that of the first SETTINGS.
+        if self.connection.is_acknowledged() && stage.random.chance(stage.profile.chatter) {
+            let sending: Vec<u32> = self.sending.keys().copied().collect();
+            self.chatter.say(&sending, now_ms, &mut stage.random, &mut self.out);
+        }
+    }
+
     /// Appends DATA to what goes out; true: there is more that windows allow.
     fn send_bodies(&mut self, stage: &mut Stage) -> bool {
         let mut ids: Vec<u32> = self.sending.keys().copied().collect();
@@ -243,8 +288,8 @@ impl Link {
             let left = outgoing.bytes.len() - outgoing.sent;
             let wanted =
                 if stage.random.chance(300) && left > 0 { stage.random.size(left as u64) as usize } else { left };
-            let granted =
-                self.connection.data_frame(outgoing.stream, wanted, wanted == left && outgoing.ends, &mut self.out);
+            let ends = wanted == left && matches!(outgoing.then, Then::End);
+            let granted = self.connection.data_frame(outgoing.stream, wanted, ends, &mut self.out);
             let Ok(granted) = granted else {
                 // The stream is gone; its event has come or will.
                 self.sending.remove(&id);
@@ -254,8 +299,9 @@ impl Link {
             self.out.extend_from_slice(&outgoing.bytes[outgoing.sent..][..granted.bytes]);
             outgoing.sent += granted.bytes;
             let done = granted.ended || outgoing.sent == outgoing.bytes.len();
-            if done {
-                self.sending.remove(&id);
+            if done && let Some(Outgoing { stream, then: Then::Trailers(fields), .. }) = self.sending.remove(&id) {
+                let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes(), false));
+                let _ = self.connection.send_trailers(stream, fields, &mut self.out);
             }
             if done || granted.bytes == 0 {
                 ids.swap_remove(at);
@@ -272,7 +318,7 @@ impl Link {
     fn due_ms(&self, core: &Core) -> u64 {
         let writing = if self.sending.is_empty() { u64::MAX } else { self.writing.due_ms(core) };
         let releasing = if self.owed.is_empty() { u64::MAX } else { self.releasing.due_ms(core) };
-        self.reading.due_ms(core).min(writing).min(releasing)
+        self.reading.due_ms(core).min(writing).min(releasing).min(self.chatter.due_ms())
     }
 
     /// Says goodbye.

@@ -16,6 +16,8 @@ pub(crate) enum Outcome {
     Answer(u16),
     /// An answer of the proxy's own, whole.
     Refused(u16),
+    /// A call that the proxy ended with a status of its own, before any response or in its midst.
+    Status(u32),
     /// The response broke off; `orderly`: with an end, not a reset.
     Broken { orderly: bool, head: bool },
     /// The connection ended without a byte of the response.
@@ -41,6 +43,8 @@ pub(crate) struct Visit {
     pub(crate) breach: bool,
     /// The origin broke off the connection that it came on, for another's sake.
     pub(crate) dragged_along: bool,
+    /// It came on a connection on which the origin had said something unasked, which it met on its way.
+    pub(crate) spoken_over: bool,
 }
 
 pub(crate) struct Entry {
@@ -64,6 +68,7 @@ struct Books {
     entries: BTreeMap<u64, Entry>,
     violations: Vec<String>,
     leaving: BTreeSet<SocketAddr>,
+    opening: BTreeSet<SocketAddr>,
 }
 
 /// Shared by everyone in a run.
@@ -78,6 +83,10 @@ pub(crate) struct Ledger {
     pub(crate) refused_streams: Rc<Cell<u64>>,
     /// Connections for many requests that origins reset; requests may have been on their way.
     pub(crate) breaks: Rc<Cell<u64>>,
+    /// Times that origins said something unasked.
+    pub(crate) unasked: Rc<Cell<u64>>,
+    /// Tunnels and sessions that origins broke off.
+    pub(crate) broken_talks: Rc<RefCell<BTreeSet<u64>>>,
     next_id: Rc<Cell<u64>>,
     /// Clients that have not finished.
     pub(crate) clients: Rc<Cell<usize>>,
@@ -91,6 +100,8 @@ impl Ledger {
             orderly_closes: Rc::default(),
             refused_streams: Rc::default(),
             breaks: Rc::default(),
+            unasked: Rc::default(),
+            broken_talks: Rc::default(),
             next_id: Rc::new(Cell::new(1)),
             clients: Rc::default(),
         }
@@ -117,6 +128,20 @@ impl Ledger {
 
     pub(crate) fn is_leaving(&self, listener: SocketAddr) -> bool {
         self.books.borrow().leaving.contains(&listener)
+    }
+
+    /// This listener is in a config that is on its way: from some time on it is there.
+    pub(crate) fn open(&self, listener: SocketAddr) {
+        self.books.borrow_mut().opening.insert(listener);
+    }
+
+    pub(crate) fn is_opening(&self, listener: SocketAddr) -> bool {
+        self.books.borrow().opening.contains(&listener)
+    }
+
+    /// All configs have arrived.
+    pub(crate) fn all_open(&self) {
+        self.books.borrow_mut().opening.clear();
     }
 
     /// A client is going to send this.
@@ -160,7 +185,8 @@ impl Ledger {
     /// A request's head has reached an origin. Returns which of its visits this is.
     pub(crate) fn visit(&self, ask: &Ask, from: SocketAddr) -> usize {
         self.recorder.note("origin", &format!("{} arrives from {from}", ask.id));
-        let visit = Visit { from, whole: false, answered: false, breach: false, dragged_along: false };
+        let visit =
+            Visit { from, whole: false, answered: false, breach: false, dragged_along: false, spoken_over: false };
         let known = self.with(ask.id, |entry| {
             entry.visits.push(visit);
             (entry.ask == *ask, entry.sent, entry.visits.len() - 1)

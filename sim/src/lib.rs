@@ -12,6 +12,8 @@
 //! Plain text only: what TLS draws by chance isn't ours to draw. Its records run through the same sockets.
 
 mod ask;
+mod call;
+mod chatter;
 mod client;
 mod config;
 mod http2;

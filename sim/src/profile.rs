@@ -22,12 +22,25 @@ pub(crate) struct Profile {
     pub(crate) origin_idle_ms_max: u64,
     /// A client gives up an exchange that is under way.
     pub(crate) aborts: u32,
+    /// Longest time between a config's arrival at one core and at the next, beside what mail takes, ms.
+    pub(crate) control_ms_max: u64,
+    /// An HTTP/1.1 origin goes on talking behind a response; an HTTP/2 origin answers a stream that was reset.
+    pub(crate) unasked: u32,
+    /// An HTTP/2 peer sends frames that no exchange needs, whenever it has something to do.
+    pub(crate) chatter: u32,
 }
 
 impl Profile {
     /// Segments of one message may come seconds apart.
     pub(crate) fn is_sluggish(&self) -> bool {
         self.faults.latency_us.1 + self.faults.stall_us + self.faults.late_us > 500_000
+    }
+
+    /// How long after a program took what had arrived it may still do what it had begun before, as seen from the other
+    /// end, µs.
+    pub(crate) fn lag_us(&self) -> u64 {
+        let faults = &self.faults;
+        faults.latency_us.1 + 2 * (faults.completion_us + faults.stall_us + faults.late_us) + 1_000
     }
 
     pub(crate) fn draw(random: &mut Random) -> Profile {
@@ -43,8 +56,11 @@ impl Profile {
             pause_ms_max: 20,
             origin_idle_ms_max: 60_000,
             aborts: 0,
+            control_ms_max: 50,
+            unasked: 0,
+            chatter: 20,
         };
-        match random.below(8) {
+        match random.below(9) {
             0 => calm,
             1 => Profile {
                 name: "slow",
@@ -61,6 +77,7 @@ impl Profile {
                 pauses: 200,
                 pause_ms_max: 2_000,
                 delay_ms_max: 5_000,
+                control_ms_max: 2_000,
                 ..calm
             },
             2 => Profile {
@@ -117,6 +134,17 @@ impl Profile {
                 aborts: 50,
                 faults: Faults { refused: 50, hangs: 20, split: 100, latency_us: (10, 10_000), ..calm.faults },
                 body_bytes_max: 50_000,
+                unasked: 30,
+                ..calm
+            },
+            7 => Profile {
+                name: "talkative peers",
+                faults: Faults { split: 200, latency_us: (10, 2_000), ..calm.faults },
+                body_bytes_max: 50_000,
+                origin_idle_ms_max: 10_000,
+                aborts: 50,
+                unasked: 250,
+                chatter: 300,
                 ..calm
             },
             _ => Profile {
@@ -150,6 +178,9 @@ impl Profile {
                 pauses: 100,
                 pause_ms_max: 500,
                 origin_idle_ms_max: 2_000,
+                control_ms_max: 1_000,
+                unasked: 30,
+                chatter: 50,
                 ..calm
             },
         }

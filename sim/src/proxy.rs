@@ -1,21 +1,57 @@
 //! The proxy of a run: its lanes, and what its control thread would do.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use corelane::config;
-use corelane::control::{Answers, Cores, acks};
+use corelane::control::{Ack, Answers, Cores, acks};
 use corelane::lanes::Lanes;
 use corelane::log::Lines;
+use corelane::snapshot::Snapshot;
 use corelane::stats::{Kind, Registry};
-use runtime::Bell;
-use runtime::sim::Simulation;
+use runtime::sim::{Random, Simulation};
+use runtime::{Bell, Core};
 
-use crate::config::PROXY;
+use crate::config::{PROXY, control_machine};
+
+/// What the control thread has to do, one after the other.
+enum Order {
+    Publish {
+        snapshot: Arc<Snapshot>,
+        acks: Vec<Ack>,
+        /// What it does in between: a pause before each core, ms.
+        pauses_ms: Vec<u64>,
+    },
+    Drain {
+        timeout: Duration,
+        acks: Vec<Ack>,
+    },
+}
+
+/// The control thread's hold on the cores.
+struct Control {
+    lanes: Lanes,
+    orders: VecDeque<Order>,
+    /// A task is at it.
+    busy: bool,
+}
+
+impl Order {
+    fn takes_no_time(&self) -> bool {
+        match self {
+            Order::Publish { pauses_ms, .. } => pauses_ms.iter().all(|pause_ms| *pause_ms == 0),
+            Order::Drain { .. } => true,
+        }
+    }
+}
 
 pub(crate) struct Proxy {
-    lanes: Lanes,
+    control: Rc<RefCell<Control>>,
+    /// How long the control thread may pause between two cores, ms.
+    control_ms_max: u64,
     pub(crate) cores: Vec<usize>,
     registry: Arc<Registry>,
     lines: Lines,
@@ -27,7 +63,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// # Errors
     /// There is no core to be had.
-    pub(crate) fn start(simulation: &mut Simulation, cores: usize) -> Result<Proxy, String> {
+    pub(crate) fn start(simulation: &mut Simulation, cores: usize, control_ms_max: u64) -> Result<Proxy, String> {
         let bells = (0..cores).map(|_| Bell::new()).collect::<std::io::Result<Vec<Bell>>>();
         let bells = bells.map_err(|error| format!("no bells: {error}"))?;
         let registry = Registry::new(cores);
@@ -35,31 +71,63 @@ impl Proxy {
         let (lanes, parts) = Lanes::prepare(&bells, registry.server(), sinks);
         let start = |(id, (bell, parts))| simulation.add_core(PROXY, id, bell, |core| corelane::core::run(core, parts));
         let cores = bells.into_iter().zip(parts).enumerate().map(start).collect();
-        Ok(Proxy { lanes, cores, registry, lines, version: 0, logged: HashMap::new() })
+        let control = Rc::new(RefCell::new(Control { lanes, orders: VecDeque::new(), busy: false }));
+        Ok(Proxy { control, control_ms_max, cores, registry, lines, version: 0, logged: HashMap::new() })
     }
 
-    /// Compiles a config and sends it to the cores.
+    /// Compiles a config and sends it to the cores, to one after the other.
     ///
     /// # Errors
-    /// The config's mistakes.
-    pub(crate) fn load(&mut self, yaml: &str) -> Result<Answers, String> {
+    /// The config's mistakes; there is no core to be had.
+    pub(crate) fn load(
+        &mut self,
+        simulation: &mut Simulation,
+        random: &mut Random,
+        yaml: &str,
+    ) -> Result<Answers, String> {
         let model = config::parse("simulated.yaml", yaml).map_err(|mistakes| format!("{mistakes}\n{yaml}"))?;
         self.version += 1;
         let inputs = config::Inputs { registry: &self.registry, resolved: &HashMap::new(), version: self.version };
         let snapshot = config::compile(&model, &inputs).map_err(|mistakes| mistakes.to_string())?;
-        let (acks, answers) = acks(self.lanes.count());
-        self.lanes.publish(&Arc::new(snapshot), acks);
+        let (acks, answers) = acks(self.cores.len());
+        let pauses = self.version > 1 && random.chance(500);
+        let pause_ms = |_| if pauses && random.chance(600) { random.size(self.control_ms_max) } else { 0 };
+        let pauses_ms = (0..self.cores.len()).map(pause_ms).collect();
+        self.order(simulation, Order::Publish { snapshot: Arc::new(snapshot), acks, pauses_ms })?;
         Ok(answers)
     }
 
-    pub(crate) fn drain(&mut self, timeout: Duration) -> Answers {
-        let (acks, answers) = acks(self.lanes.count());
-        self.lanes.drain(timeout, acks);
-        answers
+    /// # Errors
+    /// There is no core to be had.
+    pub(crate) fn drain(&mut self, simulation: &mut Simulation, timeout: Duration) -> Result<Answers, String> {
+        let (acks, answers) = acks(self.cores.len());
+        self.order(simulation, Order::Drain { timeout, acks })?;
+        Ok(answers)
+    }
+
+    /// Gives the control thread something to do. While it is at something that takes time, it is a task of a core of its
+    /// own.
+    fn order(&mut self, simulation: &mut Simulation, order: Order) -> Result<(), String> {
+        let mut control = self.control.borrow_mut();
+        if !control.busy && order.takes_no_time() {
+            match order {
+                Order::Publish { snapshot, acks, .. } => control.lanes.publish(&snapshot, acks),
+                Order::Drain { timeout, acks } => control.lanes.drain(timeout, acks),
+            }
+            return Ok(());
+        }
+        control.orders.push_back(order);
+        if !std::mem::replace(&mut control.busy, true) {
+            drop(control);
+            let bell = Bell::new().map_err(|error| format!("no bell: {error}"))?;
+            let control = self.control.clone();
+            simulation.add_core(control_machine(), 0, bell, |core| work(core, control));
+        }
+        Ok(())
     }
 
     pub(crate) fn stop(&mut self) {
-        self.lanes.stop();
+        self.control.borrow_mut().lanes.stop();
     }
 
     /// Takes in what was logged.
@@ -88,4 +156,25 @@ impl Proxy {
         }
         None
     }
+}
+
+/// Does what the control thread has to do.
+async fn work(thread: Core, control: Rc<RefCell<Control>>) {
+    loop {
+        let order = control.borrow_mut().orders.pop_front();
+        match order {
+            None => break,
+            Some(Order::Drain { timeout, acks }) => control.borrow_mut().lanes.drain(timeout, acks),
+            Some(Order::Publish { snapshot, acks, pauses_ms }) => {
+                for (core, (ack, pause_ms)) in acks.into_iter().zip(pauses_ms).enumerate() {
+                    if pause_ms > 0 {
+                        thread.sleep_ms(pause_ms).await;
+                    }
+                    control.borrow_mut().lanes.publish_to(core, &snapshot, ack);
+                }
+            }
+        }
+    }
+    control.borrow_mut().busy = false;
+    thread.stop();
 }

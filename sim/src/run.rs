@@ -7,8 +7,10 @@ use corelane::control::Answers;
 use runtime::Bell;
 use runtime::sim::{Random, Simulation};
 
+use crate::ask::CALLS;
+use crate::client::tcp::{SECOND_TUNNEL_PATH, TUNNEL_PATH, Via};
 use crate::client::{self, Work};
-use crate::config::{self, HTTP1_PORT, HTTP2_PORT, Plan, RAW, SECOND, TCP_PORT, WEB};
+use crate::config::{self, HTTP1_PORT, HTTP2_PORT, LATE, Plan, RAW, SECOND, TCP_PORT, WEB};
 use crate::ledger::Ledger;
 use crate::origin::{self, Speaks};
 use crate::profile::Profile;
@@ -111,7 +113,7 @@ fn play(simulation: &mut Simulation, profile: &Profile, random: &mut Random) -> 
     let ledger = Ledger::new(simulation.recorder());
     let plan = Plan::draw(random);
     let cores = random.between(1, 3) as usize;
-    let proxy = Proxy::start(simulation, cores)?;
+    let proxy = Proxy::start(simulation, cores, profile.control_ms_max)?;
     let start_us = simulation.now_us();
     let mut play = Play {
         simulation,
@@ -130,9 +132,9 @@ fn play(simulation: &mut Simulation, profile: &Profile, random: &mut Random) -> 
     play.load()?;
     play.settle("the first config", 60_000)?;
     play.add_clients(profile)?;
-    play.work()?;
+    play.work(profile)?;
     play.judge()?;
-    play.end()?;
+    play.end(profile)?;
     let (hash, now_us) = (play.simulation.hash(), play.simulation.now_us());
     let exchanges = play.exchanges;
     Ok(Report { profile: name, hash, exchanges, turns: play.turns, virtual_us: now_us - start_us })
@@ -152,6 +154,7 @@ impl Play<'_> {
             return Err(what);
         }
         if self.turns.is_multiple_of(LOOK_TURNS) || !goes_on {
+            self.simulation.check_all()?;
             if let Some(what) = self.proxy.wrong_gauges(false) {
                 return Err(what);
             }
@@ -174,6 +177,9 @@ impl Play<'_> {
             }
             None => true,
         });
+        if self.pending.is_empty() {
+            self.ledger.all_open();
+        }
         wrong.map_or(Ok(()), Err)
     }
 
@@ -220,22 +226,50 @@ impl Play<'_> {
                 let stage = self.stage(profile, &core);
                 self.ledger.clients.set(self.ledger.clients.get() + 1);
                 if self.random.chance(200) {
-                    let upgrades = self.random.chance(400);
-                    let listener = if upgrades { WEB } else { RAW };
-                    core.spawn(client::tcp::run(stage, listener, self.random.between(1, 3) as u32, upgrades));
+                    let via = self.random.pick(&[
+                        Via::Tcp,
+                        Via::Tcp,
+                        Via::Upgrade(TUNNEL_PATH),
+                        Via::Upgrade(SECOND_TUNNEL_PATH),
+                        Via::Connect(TUNNEL_PATH),
+                        Via::Connect(SECOND_TUNNEL_PATH),
+                    ]);
+                    let listener = if via == Via::Tcp { RAW } else { WEB };
+                    core.spawn(client::tcp::run(stage, listener, self.random.between(1, 3) as u32, via));
                     continue;
                 }
                 let second = self.plan.has_second && self.random.chance(400);
-                let work = Work {
+                let mut work = Work {
                     listener: if second { SECOND } else { WEB },
                     routes: vec!["plain", "retried", "second", "second"],
                     exchanges: self.random.between(1, 12) as u32,
                     at_once: self.random.between(1, 4),
                 };
-                match self.random.chance(400) {
+                let http2 = self.random.chance(500);
+                if http2 {
+                    work.routes.extend(CALLS);
+                }
+                match http2 {
                     true => core.spawn(client::http2::run(stage, work)),
                     false => core.spawn(client::http1::run(stage, work)),
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Clients of a listener that is about to be there: the first core that listens gets all of them, and hands most of
+    /// them to others that may not have heard of it yet.
+    fn add_eager_clients(&mut self, profile: &Profile) -> Result<(), String> {
+        let core = self.add_core(config::client_machine())?;
+        for _ in 0..self.random.between(1, 6) {
+            let stage = self.stage(profile, &core);
+            self.ledger.clients.set(self.ledger.clients.get() + 1);
+            let exchanges = self.random.between(1, 3) as u32;
+            let work = Work { listener: LATE, routes: vec!["plain", "second"], exchanges, at_once: 1 };
+            match self.random.chance(400) {
+                true => core.spawn(client::http2::run(stage, work)),
+                false => core.spawn(client::http1::run(stage, work)),
             }
         }
         Ok(())
@@ -251,13 +285,13 @@ impl Play<'_> {
         }
         let yaml = self.plan.yaml();
         self.note("a config is loaded");
-        let answers = self.proxy.load(&yaml)?;
+        let answers = self.proxy.load(self.simulation, self.random, &yaml)?;
         self.pending.push(("a config", answers));
         Ok(())
     }
 
     /// Everything that clients want, with what happens meanwhile.
-    fn work(&mut self) -> Result<(), String> {
+    fn work(&mut self, profile: &Profile) -> Result<(), String> {
         let mut next_us = self.simulation.now_us();
         let mut coming: Vec<(u64, Disturbance)> = Vec::new();
         for _ in 0..self.random.below(4) {
@@ -276,7 +310,7 @@ impl Play<'_> {
             }
             let now_us = self.simulation.now_us();
             while let Some((_, disturbance)) = coming.pop_if(|(at, _)| *at <= now_us) {
-                self.disturb(&disturbance)?;
+                self.disturb(&disturbance, profile)?;
             }
             if self.drain.is_some_and(|at| now_us >= at) {
                 self.cut_off = true;
@@ -285,19 +319,27 @@ impl Play<'_> {
         Ok(())
     }
 
-    fn disturb(&mut self, disturbance: &Disturbance) -> Result<(), String> {
+    fn disturb(&mut self, disturbance: &Disturbance, profile: &Profile) -> Result<(), String> {
         match disturbance {
             Disturbance::Reload => {
+                let had_late = self.plan.has_late;
                 self.plan.change(self.random);
-                self.load()
+                self.load()?;
+                if self.plan.has_late && !had_late && self.drain.is_none() {
+                    self.ledger.open(LATE);
+                    self.add_eager_clients(profile)?;
+                }
+                Ok(())
             }
             Disturbance::Drain { timeout_ms } => {
                 self.note(&format!("a drain begins, for {timeout_ms} ms at most"));
-                for listener in [WEB, SECOND, RAW] {
+                for listener in [WEB, SECOND, LATE, RAW] {
                     self.ledger.leave(listener);
                 }
-                self.pending.push(("a drain", self.proxy.drain(Duration::from_millis(*timeout_ms))));
-                self.drain = Some(self.simulation.now_us() + timeout_ms * 1_000);
+                let answers = self.proxy.drain(self.simulation, Duration::from_millis(*timeout_ms))?;
+                self.pending.push(("a drain", answers));
+                // Cores count milliseconds.
+                self.drain = Some(self.simulation.now_us() / 1_000 * 1_000 + timeout_ms * 1_000);
                 Ok(())
             }
         }
@@ -306,9 +348,10 @@ impl Play<'_> {
     fn judge(&mut self) -> Result<(), String> {
         let (recorder, cut_off) = (&self.ledger.recorder, self.cut_off);
         let breaks = self.ledger.breaks.get();
+        let unasked = self.ledger.unasked.get();
         let turned_away = self.ledger.orderly_closes.get() + self.ledger.refused_streams.get();
         let wrong = self.ledger.look(|entries| {
-            let world = World { entries, recorder, turned_away, breaks, cut_off };
+            let world = World { entries, recorder, turned_away, breaks, unasked, cut_off };
             entries.values().find_map(|entry| {
                 let what = world.judge(entry).err()?;
                 Some(format!("exchange {}: {what}\n  {:?}\n  {:?}", entry.ask.id, entry.ask, entry.visits))
@@ -319,10 +362,10 @@ impl Play<'_> {
     }
 
     /// Drains and stops the proxy, and looks whether anything is left.
-    fn end(&mut self) -> Result<(), String> {
+    fn end(&mut self, profile: &Profile) -> Result<(), String> {
         self.settle("what came before the end", DRAIN_MS_MAX)?;
         if self.drain.is_none() {
-            self.disturb(&Disturbance::Drain { timeout_ms: 600_000 })?;
+            self.disturb(&Disturbance::Drain { timeout_ms: 600_000 }, profile)?;
         }
         self.settle("the drain", DRAIN_MS_MAX)?;
         for core in self.proxy.cores.clone() {

@@ -41,6 +41,8 @@ pub struct Simulation {
     network: Rc<RefCell<Network>>,
     lanes: Vec<Lane>,
     random: Random,
+    /// The core whose turn was the last.
+    ran_last: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,7 +74,7 @@ impl Simulation {
         site::forget_dropped();
         let mut random = Random::new(seed);
         let network = Network::new(random.fork(), faults);
-        Simulation { network: Rc::new(RefCell::new(network)), lanes: Vec::new(), random }
+        Simulation { network: Rc::new(RefCell::new(network)), lanes: Vec::new(), random, ran_last: 0 }
     }
 
     /// Adds a core on the machine with the address `machine`; `id` and `main` as in [`crate::run`]. Its first turn
@@ -159,6 +161,7 @@ impl Simulation {
     }
 
     fn turn(&mut self, number: usize) -> io::Result<()> {
+        self.ran_last = number;
         let lane = &mut self.lanes[number];
         lane.mail_us = None;
         let inner = &*lane.core.0;
@@ -193,21 +196,28 @@ impl Simulation {
         Ok(())
     }
 
-    /// Checks what must hold between any two turns.
+    /// Checks what must hold after a turn, of the core whose turn it was: no turn changes what another core has.
     ///
     /// # Errors
     /// What doesn't hold.
     pub fn check(&self) -> Result<(), String> {
-        for (number, lane) in self.lanes.iter().enumerate() {
-            let Driver::Sim(driver) = &lane.driver else { continue };
-            let inner = &*lane.core.0;
-            let checks = || {
-                inner.pool.check(driver.lent())?;
-                inner.table.borrow().check(driver.outstanding())
-            };
-            checks().map_err(|what| format!("core {number}: {what}"))?;
-        }
-        Ok(())
+        self.check_lane(self.ran_last)
+    }
+
+    /// Checks the same of every core.
+    ///
+    /// # Errors
+    /// What doesn't hold.
+    pub fn check_all(&self) -> Result<(), String> {
+        (0..self.lanes.len()).try_for_each(|number| self.check_lane(number))
+    }
+
+    fn check_lane(&self, number: usize) -> Result<(), String> {
+        let Some(Lane { driver: Driver::Sim(driver), core, .. }) = self.lanes.get(number) else { return Ok(()) };
+        let inner = &*core.0;
+        let pool = inner.pool.check(driver.lent());
+        pool.and_then(|()| inner.table.borrow().check(driver.outstanding()))
+            .map_err(|what| format!("core {number}: {what}"))
     }
 
     /// Whether a core has stopped and closed everything.
@@ -282,6 +292,11 @@ impl Recorder {
     /// Whether the network itself has broken the connection whose end has this address, which it had alone.
     pub fn was_torn(&self, local: SocketAddr) -> bool {
         self.0.borrow().was_torn(local)
+    }
+
+    /// Since when the end of a connection with these addresses has taken all that was sent to it; `None` if it hasn't.
+    pub fn heard_us(&self, local: SocketAddr, remote: SocketAddr) -> Option<u64> {
+        self.0.borrow().heard_us(local, remote)
     }
 
     pub fn injuries(&self) -> Injuries {

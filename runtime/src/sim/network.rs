@@ -96,6 +96,8 @@ struct Pipe {
     end_us: Option<u64>,
     /// When what was sent last arrives: nothing overtakes it.
     last_us: u64,
+    /// When the receiver took something last.
+    taken_us: u64,
 }
 
 struct Socket {
@@ -143,6 +145,7 @@ impl Socket {
                 arrived: VecDeque::new(),
                 end_us: None,
                 last_us: 0,
+                taken_us: 0,
             },
             error: 0,
             shut: false,
@@ -602,6 +605,7 @@ impl Network {
         let n = if split { self.random.size(most as u64) as usize } else { most };
         let socket = self.get(number)?;
         let bytes: Vec<u8> = socket.incoming.arrived.drain(..n).collect();
+        socket.incoming.taken_us = now_us;
         let more = !operation.once && !ends;
         if !more {
             socket.receive = None;
@@ -841,6 +845,13 @@ impl Network {
     /// Whether the network itself has broken the connection with this local address.
     pub(crate) fn was_torn(&self, local: SocketAddr) -> bool {
         self.torn.contains(&local)
+    }
+
+    /// Since when the end of a connection with these addresses has taken all that was sent to it; `None` if it hasn't.
+    pub(crate) fn heard_us(&self, local: SocketAddr, remote: SocketAddr) -> Option<u64> {
+        let is_it = |socket: &&Socket| socket.local == Some(local) && socket.remote == Some(remote);
+        let pipe = &self.sockets.iter().flatten().map(|socket| &**socket).find(is_it)?.incoming;
+        (pipe.flying.is_empty() && pipe.arrived.is_empty()).then_some(pipe.taken_us)
     }
 
     /// Operations that the network holds of a core.

@@ -6,9 +6,10 @@ use std::task::Poll;
 
 use codecs::http::h2::{ErrorCode, FieldLine, RequestLine, Role, StreamRef};
 
-use super::{Work, connect};
+use super::call::{self, Calling};
+use super::{Work, broke_http2, connect};
 use crate::ask::{Ask, Verb};
-use crate::http2::{Got, Link};
+use crate::http2::{Got, Link, Then};
 use crate::ledger::Outcome;
 use crate::message::{self, ID};
 use crate::pattern;
@@ -18,15 +19,16 @@ use crate::stage::Stage;
 const PATIENCE_MS: u64 = 600_000;
 
 /// A stream's exchange.
-struct Flight {
-    stream: StreamRef,
-    ask: Ask,
-    head: bool,
-    is_origins: bool,
-    status: u16,
-    body_bytes: u64,
+pub(super) struct Flight {
+    pub(super) stream: StreamRef,
+    pub(super) ask: Ask,
+    pub(super) head: bool,
+    pub(super) is_origins: bool,
+    pub(super) status: u16,
+    pub(super) body_bytes: u64,
     /// The client gives up when it has received so many.
-    gives_up_at: u64,
+    pub(super) gives_up_at: u64,
+    pub(super) call: Option<Calling>,
 }
 
 struct Client<'a> {
@@ -95,34 +97,56 @@ impl Client<'_> {
             let Some(ask) = self.work.next(self.stage) else { return };
             self.left -= 1;
             self.stage.ledger.sent(ask.id, self.link.socket.local_address(), true);
-            let (path, id, length) = (ask.path(), ask.id.to_string(), ask.body.to_string());
-            let line = RequestLine {
-                method: ask.verb.name().as_bytes(),
-                scheme: b"http",
-                authority: b"sim.example",
-                path: path.as_bytes(),
-                protocol: None,
+            let gives_up = self.stage.random.chance(self.stage.profile.aborts);
+            let gives_up_at = if gives_up { self.stage.random.size(ask.response.max(1)) } else { u64::MAX };
+            let stream = match ask.call {
+                Some(call) => call::open(&mut self.link, &ask, call),
+                None => self.send(&ask),
             };
-            let fields: [FieldLine<'_>; 2] =
-                [(ID.as_bytes(), id.as_bytes(), false), (b"content-length", length.as_bytes(), false)];
-            let has_body = matches!(ask.verb, Verb::Put | Verb::Post);
-            let fields = &fields[..if has_body && !ask.chunked { 2 } else { 1 }];
-            let Ok(stream) =
-                self.link.connection.send_request(&line, fields.iter().copied(), !has_body, &mut self.link.out)
-            else {
+            let Some(stream) = stream else {
                 self.stage.ledger.violation("a stream can't be opened although it could".into());
                 return;
             };
-            if has_body {
-                let mut body = Vec::new();
-                pattern::fill(&mut body, ask.id, 0, ask.body);
-                self.link.send_body(stream, body, true);
+            let calling = ask.call.map(|call| Calling::new(call, ask.id, self.stage.core.now_ms()));
+            let mut flight = Flight {
+                stream,
+                ask,
+                head: false,
+                is_origins: false,
+                status: 0,
+                body_bytes: 0,
+                gives_up_at,
+                call: calling,
+            };
+            if let Some(calling) = &mut flight.call {
+                calling.send(stream, 0, &mut self.link);
             }
-            let gives_up = self.stage.random.chance(self.stage.profile.aborts);
-            let gives_up_at = if gives_up { self.stage.random.size(ask.response.max(1)) } else { u64::MAX };
-            let flight = Flight { stream, ask, head: false, is_origins: false, status: 0, body_bytes: 0, gives_up_at };
             self.flights.insert(stream.id, flight);
         }
+    }
+
+    /// Sends a request; `None` if there is no room for its stream.
+    fn send(&mut self, ask: &Ask) -> Option<StreamRef> {
+        let (path, id, length) = (ask.path(), ask.id.to_string(), ask.body.to_string());
+        let line = RequestLine {
+            method: ask.verb.name().as_bytes(),
+            scheme: b"http",
+            authority: b"sim.example",
+            path: path.as_bytes(),
+            protocol: None,
+        };
+        let fields: [FieldLine<'_>; 2] =
+            [(ID.as_bytes(), id.as_bytes(), false), (b"content-length", length.as_bytes(), false)];
+        let has_body = matches!(ask.verb, Verb::Put | Verb::Post);
+        let fields = &fields[..if has_body && !ask.chunked { 2 } else { 1 }];
+        let link = &mut self.link;
+        let stream = link.connection.send_request(&line, fields.iter().copied(), !has_body, &mut link.out).ok()?;
+        if has_body {
+            let mut body = Vec::new();
+            pattern::fill(&mut body, ask.id, 0, ask.body);
+            link.send_body(stream, body, Then::End);
+        }
+        Some(stream)
     }
 
     fn take(&mut self, got: Got) {
@@ -135,12 +159,27 @@ impl Client<'_> {
                     Ok(is_origins) => flight.is_origins = is_origins,
                     Err(what) => self.stage.ledger.violation(what),
                 }
+                if let Some(calling) = &flight.call {
+                    let ended = calling.head(flight, end, &head, &text, self.stage.core.now_ms());
+                    return self.judge_call(stream, ended);
+                }
                 if end {
                     self.finish(stream);
                 }
             }
             Got::Data { stream, bytes, end } => {
                 let Some(flight) = self.flights.get_mut(&stream.id) else { return };
+                if let Some(calling) = &mut flight.call {
+                    let at = flight.body_bytes as usize;
+                    let checked = calling.data(flight.is_origins, at, &bytes, end);
+                    flight.body_bytes += bytes.len() as u64;
+                    calling.send(stream, flight.body_bytes as usize, &mut self.link);
+                    if flight.body_bytes >= flight.gives_up_at {
+                        self.link.reset(stream, ErrorCode::Cancel);
+                        self.end(stream, Outcome::Abandoned);
+                    }
+                    return self.judge_call(stream, checked.map(|()| None));
+                }
                 if flight.is_origins
                     && let Err(what) = pattern::check(flight.ask.id, flight.body_bytes, &bytes)
                 {
@@ -154,7 +193,16 @@ impl Client<'_> {
                     self.end(stream, Outcome::Abandoned);
                 }
             }
-            Got::End { stream } => self.finish(stream),
+            Got::Trailers { stream, fields, text } => {
+                let Some(flight) = self.flights.get(&stream.id) else { return };
+                match &flight.call {
+                    Some(calling) => {
+                        let ended = calling.trailers(flight, &fields, &text, self.stage.core.now_ms());
+                        self.judge_call(stream, ended.map(Some));
+                    }
+                    None => self.finish(stream),
+                }
+            }
             Got::Reset { stream, code } => {
                 let Some(flight) = self.flights.get(&stream.id) else { return };
                 let outcome = match code {
@@ -169,11 +217,7 @@ impl Client<'_> {
                 above.into_iter().for_each(|stream| self.end(stream, Outcome::NotTaken));
             }
             Got::Broken(what) => {
-                // A preface that comes by and by, over more than a second or into the end of a drain, is taken for HTTP/1.
-                let by_and_by = self.stage.profile.is_sluggish() || self.stage.ledger.is_leaving(self.work.listener);
-                if self.link.connection.is_established() || !by_and_by {
-                    self.stage.ledger.violation(format!("the proxy's HTTP/2: {what}"));
-                }
+                broke_http2(self.stage, self.work.listener, &self.link.connection, &what);
                 self.over = true;
             }
             Got::Over { orderly } => {
@@ -194,6 +238,18 @@ impl Client<'_> {
         }
     }
 
+    /// What came of a call: `None`: it goes on.
+    fn judge_call(&mut self, stream: StreamRef, ended: Result<Option<Outcome>, String>) {
+        match ended {
+            Ok(None) => {}
+            Ok(Some(outcome)) => self.end_answered(stream, outcome),
+            Err(what) => {
+                let id = self.flights.get(&stream.id).map(|flight| flight.ask.id);
+                self.stage.ledger.violation(format!("call {id:?}: {what}"));
+            }
+        }
+    }
+
     fn finish(&mut self, stream: StreamRef) {
         let Some(flight) = self.flights.get(&stream.id) else { return };
         if flight.is_origins && flight.body_bytes != flight.ask.response_bytes() {
@@ -201,8 +257,12 @@ impl Client<'_> {
             self.stage.ledger.violation(format!("{bytes} bytes of body {id}, {asked} were asked for"));
         }
         let outcome = if flight.is_origins { Outcome::Answer(flight.status) } else { Outcome::Refused(flight.status) };
+        self.end_answered(stream, outcome);
+    }
+
+    fn end_answered(&mut self, stream: StreamRef, outcome: Outcome) {
         // An answer may come before the request was sent whole.
-        if self.link.is_sending(stream) {
+        if self.link.connection.is_open(stream) {
             self.link.reset(stream, ErrorCode::NoError);
         }
         self.end(stream, outcome);

@@ -10,14 +10,14 @@ use codecs::http::h1::{emit, parse_response};
 use codecs::http::{HeadLimits, Method, ResponseHead};
 use runtime::{Received, Socket};
 
-use super::connect;
+use super::{connect, tunnel};
 use crate::pattern;
 use crate::stage::{Pace, Stage};
 
 /// Bytes of the head: id, bytes up, bytes down.
 pub(crate) const HEAD_BYTES: usize = 24;
 /// A session that takes longer has hung, ms.
-const PATIENCE_MS: u64 = 600_000;
+pub(super) const PATIENCE_MS: u64 = 600_000;
 const QUEUED_BYTES_MAX: usize = 64 * 1024;
 
 /// What a session is to be.
@@ -35,44 +35,77 @@ impl Talk {
     }
 }
 
-/// Path of requests that become tunnels.
+/// Paths of requests that become tunnels, to endpoints of HTTP/1.1 and of HTTP/2.
 pub(crate) const TUNNEL_PATH: &str = "/plain/tunnel";
+pub(crate) const SECOND_TUNNEL_PATH: &str = "/second/tunnel";
 
-/// `upgrades`: the listener speaks HTTP/1.1, and the session begins with an upgrade.
-pub(crate) async fn run(mut stage: Stage, listener: SocketAddr, sessions: u32, upgrades: bool) {
+/// What carries a session to the proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Via {
+    /// The connection as it is.
+    Tcp,
+    /// An upgrade in HTTP/1.1, of a request for this path.
+    Upgrade(&'static str),
+    /// Extended CONNECT in HTTP/2 (RFC 8441).
+    Connect(&'static str),
+}
+
+pub(crate) async fn run(mut stage: Stage, listener: SocketAddr, sessions: u32, via: Via) {
     for _ in 0..sessions {
         let Some(socket) = connect(&mut stage, listener).await else { break };
         let most = stage.profile.body_bytes_max;
         let talk = Talk { id: stage.ledger.next_id(), up: stage.random.size(most), down: stage.random.size(most) };
-        stage.ledger.recorder.note("client", &format!("{talk:?}"));
-        let begun = if upgrades { upgrade(&socket).await } else { Ok(()) };
-        let result = match begun {
-            Ok(()) => session(&mut stage, &socket, talk).await,
-            Err(what) => Err(what),
+        stage.ledger.recorder.note("client", &format!("{talk:?} by {via:?}"));
+        let result = match via {
+            Via::Tcp => session(&mut stage, &socket, talk).await,
+            Via::Upgrade(path) => match upgrade(&socket, path).await {
+                Ok(()) => session(&mut stage, &socket, talk).await,
+                Err(what) => Err(what),
+            },
+            Via::Connect(path) => tunnel::session(&mut stage, socket, listener, path, talk).await,
         };
         stage.ledger.recorder.note("client", &format!("{} ends: {result:?}", talk.id));
-        let injuries = stage.ledger.recorder.injuries();
-        // A session to an endpoint that can't be had is closed; so is one that is cut off. Both are ends before any
-        // byte of the other side: an end behind some of them would look whole.
-        let excuse = injuries.torn + injuries.refused + injuries.hung > 0 || stage.ledger.is_leaving(listener);
-        match result {
-            Ok(got) if got == talk.down => {}
-            Ok(0) if excuse => {}
-            Ok(got) => stage.ledger.violation(format!("{got} bytes of {talk:?} and an orderly end")),
-            Err(_) if excuse => {}
-            Err(what) => stage.ledger.violation(format!("{talk:?}: {what}")),
-        }
+        judge(&stage, listener, via, talk, result);
     }
     stage.ledger.clients.set(stage.ledger.clients.get() - 1);
+}
+
+/// Bytes that came before an orderly end, or what else ended a session.
+fn judge(stage: &Stage, listener: SocketAddr, via: Via, talk: Talk, result: Result<u64, String>) {
+    let ledger = &stage.ledger;
+    let injuries = ledger.recorder.injuries();
+    // A session to an endpoint that can't be had is closed; so is one that is cut off. Both are ends before any
+    // byte of the other side: an end behind some of them would look whole.
+    let hurt = injuries.torn + injuries.refused + injuries.hung > 0 || ledger.is_leaving(listener);
+    // What asks for a tunnel may meet the end of the connection that it shares, and isn't sent again.
+    let (closes, refused, breaks) = (&ledger.orderly_closes, &ledger.refused_streams, &ledger.breaks);
+    let turned_away = via != Via::Tcp && closes.get() + refused.get() + breaks.get() + ledger.unasked.get() > 0;
+    let excuse = hurt || turned_away || ledger.broken_talks.borrow().contains(&talk.id);
+    match result {
+        Ok(got) if got == talk.down => {}
+        Ok(0) if hurt => {}
+        Ok(got) => ledger.violation(format!("{got} bytes of {talk:?} and an orderly end")),
+        Err(_) if excuse => {}
+        Err(what) => ledger.violation(format!("{talk:?}: {what}")),
+    }
+}
+
+impl Talk {
+    /// All that the client sends.
+    pub(super) fn wire(self) -> Vec<u8> {
+        let mut wire: Vec<u8> = [self.id, self.up, self.down].iter().flat_map(|number| number.to_be_bytes()).collect();
+        pattern::fill(&mut wire, self.id, 0, self.up);
+        wire
+    }
 }
 
 /// Makes the connection a tunnel; bytes behind the response go back to the socket.
 ///
 /// # Errors
 /// It is none.
-async fn upgrade(socket: &Socket) -> Result<(), String> {
+async fn upgrade(socket: &Socket, path: &str) -> Result<(), String> {
     let mut out = Vec::new();
-    emit::request_line(&mut out, b"GET", TUNNEL_PATH.as_bytes());
+    emit::request_line(&mut out, b"GET", path.as_bytes());
     emit::field(&mut out, b"host", b"sim.example");
     emit::field(&mut out, b"connection", b"upgrade");
     emit::field(&mut out, b"upgrade", b"websocket");
@@ -106,8 +139,7 @@ async fn upgrade(socket: &Socket) -> Result<(), String> {
 /// # Errors
 /// The connection failed.
 async fn session(stage: &mut Stage, socket: &Socket, talk: Talk) -> Result<u64, String> {
-    let mut wire: Vec<u8> = [talk.id, talk.up, talk.down].iter().flat_map(|number| number.to_be_bytes()).collect();
-    pattern::fill(&mut wire, talk.id, 0, talk.up);
+    let wire = talk.wire();
     let (mut sent, mut got) = (0, 0);
     let (mut writing, mut reading) = (Pace::default(), Pace::default());
     let timer = stage.core.timer();

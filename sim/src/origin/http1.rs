@@ -7,7 +7,7 @@ use codecs::http::h1::{BodyDecoder, BodyPart, RequestOptions, emit, parse_reques
 use codecs::http::{HeadLimits, RequestHead};
 use runtime::{Received, Socket, Timer};
 
-use super::{drained, tcp};
+use super::{drained, tcp, unasked};
 use crate::ask::{Ask, Ending};
 use crate::client::http1::emit_body;
 use crate::client::tcp::TUNNEL_PATH;
@@ -22,6 +22,10 @@ struct Connection {
     input: Vec<u8>,
     from: SocketAddr,
     is_fresh: bool,
+    /// Something was said unasked: nothing else will be.
+    has_spoken: bool,
+    /// The proxy had taken it long before this request was sent.
+    is_late: bool,
 }
 
 /// The connection is over.
@@ -30,8 +34,13 @@ struct Over;
 pub(crate) async fn serve(stage: Stage, socket: Socket) {
     let timer = stage.core.timer();
     let Some(from) = socket.peer_address() else { return };
-    let mut connection = Connection { stage, socket, timer, input: Vec::new(), from, is_fresh: true };
-    while let Ok(true) = connection.exchange().await {}
+    let mut connection =
+        Connection { stage, socket, timer, input: Vec::new(), from, is_fresh: true, has_spoken: false, is_late: false };
+    while let Ok(true) = connection.exchange().await {
+        if connection.speak().await.is_err() {
+            break;
+        }
+    }
     if connection.input.is_empty() {
         return;
     }
@@ -44,6 +53,10 @@ impl Connection {
         let mut head = RequestHead::default();
         let Some(ask) = self.read_head(&mut head).await? else { return Ok(false) };
         let place = self.stage.ledger.visit(&ask, self.from);
+        if self.has_spoken {
+            self.stage.ledger.visited(ask.id, place, |visit| visit.spoken_over = true);
+            return self.speaks_over(&ask.id.to_string());
+        }
         let got = if ask.early { 0 } else { self.read_body(&head, &ask, place).await? };
         if ask.delay_ms > 0 {
             self.stage.core.sleep_ms(ask.delay_ms).await;
@@ -94,6 +107,40 @@ impl Connection {
         Ok(!last && head.keep_alive)
     }
 
+    /// Perhaps says something that nobody has asked for, behind the response or a while later.
+    async fn speak(&mut self) -> Result<(), Over> {
+        if self.has_spoken || !self.input.is_empty() || !self.stage.random.chance(self.stage.profile.unasked) {
+            return Ok(());
+        }
+        if self.stage.random.chance(500) {
+            let until_ms = self.stage.core.now_ms() + self.stage.random.size(self.stage.profile.origin_idle_ms_max);
+            match recv_until(&self.stage.core, &self.socket, &self.timer, until_ms).await {
+                Some(Received::Data(slice)) => {
+                    self.input.extend_from_slice(&slice);
+                    return Ok(());
+                }
+                Some(Received::End | Received::Failed(_)) => return Err(Over),
+                None => {}
+            }
+        }
+        let bytes = unasked::draw(&mut self.stage.random);
+        self.stage.ledger.recorder.note("origin", &format!("says {} bytes unasked to {}", bytes.len(), self.from));
+        self.stage.ledger.unasked.set(self.stage.ledger.unasked.get() + 1);
+        self.has_spoken = true;
+        self.socket.send(&bytes);
+        Ok(())
+    }
+
+    /// The first bytes behind something unasked are here: whether the proxy had taken that for so long that it can't have
+    /// sent them before.
+    fn came_late(&self) -> bool {
+        let Some(here) = self.socket.local_address() else { return false };
+        let heard_us = self.stage.ledger.recorder.heard_us(self.from, here);
+        let now_us = self.stage.core.now_us();
+        self.socket.unsent_bytes() == 0
+            && heard_us.is_some_and(|heard_us| now_us > heard_us + self.stage.profile.lag_us())
+    }
+
     fn reset(&mut self) -> Result<bool, Over> {
         self.socket.reset_when_dropped();
         self.input.clear();
@@ -127,7 +174,12 @@ impl Connection {
             }
             let until_ms = if self.input.is_empty() { deadline_ms } else { u64::MAX };
             match recv_until(&self.stage.core, &self.socket, &self.timer, until_ms).await {
-                Some(Received::Data(slice)) => self.input.extend_from_slice(&slice),
+                Some(Received::Data(slice)) => {
+                    if self.has_spoken && self.input.is_empty() {
+                        self.is_late = self.came_late();
+                    }
+                    self.input.extend_from_slice(&slice);
+                }
                 Some(Received::End | Received::Failed(_)) => return Err(Over),
                 None => {
                     self.stage.ledger.orderly_closes.set(self.stage.ledger.orderly_closes.get() + 1);
@@ -138,8 +190,22 @@ impl Connection {
         }
     }
 
+    /// A request came on a connection on which something had been said unasked: the proxy may have taken it for the
+    /// answer.
+    fn speaks_over(&mut self, what: &str) -> Result<bool, Over> {
+        if self.is_late {
+            let what = format!("{what} was sent on a connection on which an answer to nothing had come");
+            self.stage.ledger.violation(what);
+        }
+        self.stage.ledger.orderly_closes.set(self.stage.ledger.orderly_closes.get() + 1);
+        self.reset()
+    }
+
     /// The connection becomes a tunnel, and ends with it.
     async fn tunnel(&mut self, head: &RequestHead, consumed: usize) -> Result<Option<Ask>, Over> {
+        if self.has_spoken {
+            return self.speaks_over("an upgrade").map(|_| None);
+        }
         if head.upgrade.map(|upgrade| upgrade.of(&self.input)) != Some(b"websocket") {
             self.stage.ledger.violation("a tunnel's request came without its upgrade".into());
             return Err(Over);
@@ -154,7 +220,7 @@ impl Connection {
         if !rest.is_empty() {
             self.socket.unrecv(self.stage.core.own(rest));
         }
-        tcp::converse(&mut self.stage, &self.socket).await;
+        tcp::converse(&mut self.stage, &mut self.socket).await;
         Err(Over)
     }
 

@@ -9,8 +9,10 @@ use codecs::http::RequestHead;
 use codecs::http::h2::{ErrorCode, FieldLine, Role, StreamRef};
 use runtime::Socket;
 
+use super::call::Serving;
+use super::tunnel::Tunnel;
 use crate::ask::{Ask, Ending, Verb};
-use crate::http2::{Got, Link};
+use crate::http2::{Got, Link, Then};
 use crate::message::{GOT, ID, field};
 use crate::pattern;
 use crate::stage::Stage;
@@ -23,6 +25,7 @@ struct Visitor {
     /// When it is answered, ms; MAX while it isn't known.
     due_ms: u64,
     answered: bool,
+    call: Option<Serving>,
 }
 
 struct Origin {
@@ -30,6 +33,7 @@ struct Origin {
     link: Link,
     from: SocketAddr,
     visitors: BTreeMap<u32, Visitor>,
+    tunnels: BTreeMap<u32, Tunnel>,
     /// Requests that came on the connection: id and which visit.
     came: Vec<(u64, usize)>,
     over: bool,
@@ -45,12 +49,12 @@ pub(crate) async fn serve(mut stage: Stage, socket: Socket) {
     let Some(from) = socket.peer_address() else { return };
     let link = Link::new(Role::Server, socket, &mut stage.random);
     let idle_ms = stage.random.size(stage.profile.origin_idle_ms_max);
-    let visitors = BTreeMap::new();
     Origin {
         stage,
         link,
         from,
-        visitors,
+        visitors: BTreeMap::new(),
+        tunnels: BTreeMap::new(),
         came: Vec::new(),
         over: false,
         closing: false,
@@ -78,7 +82,7 @@ impl Origin {
             if self.over || self.resets {
                 return Poll::Ready(());
             }
-            if self.visitors.is_empty() {
+            if self.visitors.is_empty() && self.tunnels.is_empty() {
                 // Who has just connected is given time.
                 let idle_until_ms = if self.requests > 0 { active_ms + self.idle_ms } else { u64::MAX };
                 if now_ms >= idle_until_ms && !self.closing {
@@ -115,17 +119,36 @@ impl Origin {
         match got {
             Got::Request { stream, end, head, text } => self.begin(stream, end, &head, &text),
             Got::Data { stream, bytes, end } => {
+                if let Some(tunnel) = self.tunnels.get_mut(&stream.id) {
+                    return tunnel.take(&bytes, end, &mut self.stage, &mut self.link);
+                }
                 let Some(visitor) = self.visitors.get_mut(&stream.id) else { return };
-                if let Err(what) = pattern::check(visitor.ask.id, visitor.got, &bytes) {
+                let checked = match &mut visitor.call {
+                    Some(serving) => serving.data(visitor.got as usize, &bytes),
+                    None => pattern::check(visitor.ask.id, visitor.got, &bytes),
+                };
+                if let Err(what) = checked {
                     self.stage.ledger.violation(format!("at the origin: {what}"));
                 }
                 visitor.got += bytes.len() as u64;
+                if visitor.answered
+                    && let Some(serving) = &mut visitor.call
+                {
+                    serving.answer(stream, &mut self.link);
+                }
                 if end {
                     self.ended(stream);
                 }
             }
-            Got::End { stream } => self.ended(stream),
-            Got::Reset { stream, .. } => drop(self.visitors.remove(&stream.id)),
+            Got::Trailers { stream, .. } => self.ended(stream),
+            Got::Reset { stream, .. } => {
+                self.tunnels.remove(&stream.id);
+                let removed = self.visitors.remove(&stream.id);
+                let unanswered = removed.is_some_and(|visitor| !visitor.answered);
+                if unanswered && self.stage.random.chance(self.stage.profile.unasked) {
+                    self.link.answer_late(stream, &mut self.stage.random);
+                }
+            }
             Got::GoAway { .. } => self.closing = true,
             Got::Refused => {
                 let refused = &self.stage.ledger.refused_streams;
@@ -139,6 +162,12 @@ impl Origin {
 
     fn begin(&mut self, stream: StreamRef, end: bool, head: &RequestHead, text: &[u8]) {
         let path = String::from_utf8_lossy(head.path.of(text)).into_owned();
+        if let Some(protocol) = head.protocol {
+            self.requests += 1;
+            let tunnel = Tunnel::begin(stream, &path, protocol.of(text), &mut self.stage, &mut self.link);
+            self.tunnels.insert(stream.id, tunnel);
+            return;
+        }
         let Some(ask) = Ask::of_path(&path) else {
             return self.stage.ledger.violation(format!("the proxy asks for {path}"));
         };
@@ -150,7 +179,13 @@ impl Origin {
         let place = self.stage.ledger.visit(&ask, self.from);
         self.came.push((ask.id, place));
         let due_ms = if ask.early { self.stage.core.now_ms() + ask.delay_ms } else { u64::MAX };
-        let visitor = Visitor { stream, ask, place, got: 0, due_ms, answered: false };
+        let call = ask.call.map(|call| Serving::new(call, ask.id));
+        if let Some(serving) = &call
+            && let Err(what) = serving.check(head, text)
+        {
+            self.stage.ledger.violation(format!("call {} at the origin: {what}", ask.id));
+        }
+        let visitor = Visitor { stream, ask, place, got: 0, due_ms, answered: false, call };
         self.visitors.insert(stream.id, visitor);
         if end {
             self.ended(stream);
@@ -167,6 +202,12 @@ impl Origin {
         }
         self.stage.ledger.visited(ask.id, visitor.place, |visit| visit.whole = true);
         visitor.due_ms = visitor.due_ms.min(self.stage.core.now_ms() + ask.delay_ms);
+        if let Some(serving) = &mut visitor.call {
+            serving.ended = true;
+            if visitor.answered {
+                serving.answer(stream, &mut self.link);
+            }
+        }
     }
 
     fn answer_due(&mut self, now_ms: u64) {
@@ -178,7 +219,8 @@ impl Origin {
             let has_body = !matches!(ask.status, 204 | 304);
             // A body of no bytes that was announced is whole with its head.
             let announced_empty = ask.response == 0 && !ask.response_chunked;
-            let end = !has_body || ask.verb == Verb::Head || announced_empty;
+            let bare = ask.call.is_some_and(|call| call.bare);
+            let end = !has_body || ask.verb == Verb::Head || announced_empty || bare;
             let refuses = matches!(ask.ending, Ending::NoAnswer | Ending::Reset);
             let breach = ask.ending.is_breach() && (refuses || !end);
             self.stage
@@ -196,6 +238,14 @@ impl Origin {
                 closes.set(closes.get() + 1);
                 self.closing = true;
                 self.link.go_away();
+            }
+            if let Some(serving) = &mut visitor.call {
+                let cut = breach.then(|| self.stage.random.below(ask.response.max(1)) as usize);
+                match serving.begin(stream, cut, &mut self.link) {
+                    true => done.push(stream.id),
+                    false => serving.answer(stream, &mut self.link),
+                }
+                continue;
             }
             let (id, got, length) = (ask.id.to_string(), visitor.got.to_string(), ask.response.to_string());
             let fields: [FieldLine<'_>; 3] = [
@@ -217,7 +267,7 @@ impl Origin {
             if breach {
                 body.truncate(self.stage.random.below(ask.response.max(1)) as usize);
             }
-            link.send_body(stream, body, !breach);
+            link.send_body(stream, body, if breach { Then::More } else { Then::End });
         }
         for id in done {
             self.visitors.remove(&id);
@@ -228,7 +278,8 @@ impl Origin {
     fn cut(&mut self) {
         let mut done = Vec::new();
         for visitor in self.visitors.values().filter(|visitor| visitor.answered) {
-            if !self.link.is_sending(visitor.stream) {
+            let goes_on = visitor.call.as_ref().is_some_and(Serving::goes_on);
+            if !self.link.is_sending(visitor.stream) && !goes_on {
                 self.resets |= visitor.ask.ending == Ending::ResetInBody;
                 done.push((visitor.stream, visitor.ask.ending.is_breach()));
             }
@@ -239,6 +290,8 @@ impl Origin {
                 self.link.reset(stream, ErrorCode::InternalError);
             }
         }
+        let link = &mut self.link;
+        self.tunnels.retain(|_, tunnel| !tunnel.is_over(link));
         if self.resets {
             let breaks = &self.stage.ledger.breaks;
             breaks.set(breaks.get() + 1);

@@ -1,8 +1,11 @@
 //! Origins: they check what arrives, and do what the path says.
 
+mod call;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod tcp;
+mod tunnel;
+mod unasked;
 
 use std::net::SocketAddr;
 

@@ -50,13 +50,14 @@ impl ReceiveWindow {
         ReceiveWindow { available: i64::from(available), held: 0, released: 0, size }
     }
 
-    /// Takes `bytes` that arrived into account; `false` if the peer wasn't allowed to send them.
+    /// Takes `bytes` that arrived into account; `false` if the peer wasn't allowed to send them. None may always come, also
+    /// while the window is below zero because ours became known late (RFC 9113 6.9.1).
     #[must_use]
     #[inline]
     pub(super) fn debit(&mut self, bytes: u32) -> bool {
         self.available -= i64::from(bytes);
         self.held = self.held.saturating_add(bytes);
-        self.available >= 0
+        self.available >= 0 || bytes == 0
     }
 
     /// Takes `bytes` that were consumed into account, never more than were held. Says what WINDOW_UPDATE should announce

@@ -53,6 +53,8 @@ pub(crate) struct Mux {
     task: RefCell<Option<Waker>>,
     /// Who waits for the peer's SETTINGS.
     waiters: RefCell<Vec<Waker>>,
+    /// Requests that wait for them, or that have just been told of them: the connection is in use.
+    awaiting: Cell<usize>,
     /// Streams that exchanges hold.
     live: Cell<usize>,
     /// Requests that were sent.
@@ -105,6 +107,24 @@ pub(crate) struct Opened {
     pub(crate) too_large: Option<ErrorKind>,
 }
 
+/// Counts a request that waits for the peer's SETTINGS.
+struct Awaiting(Rc<Mux>);
+
+impl Awaiting {
+    fn new(mux: &Rc<Mux>) -> Awaiting {
+        mux.awaiting.set(mux.awaiting.get() + 1);
+        Awaiting(mux.clone())
+    }
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        self.0.awaiting.set(self.0.awaiting.get() - 1);
+        // Perhaps nobody wants the connection now.
+        self.0.wake_task();
+    }
+}
+
 impl Mux {
     pub(crate) fn new(core: &Core, carrier: Box<dyn Carrier>, role: Role, limits: &Limits) -> Rc<Mux> {
         let mut out = Vec::with_capacity(256);
@@ -129,6 +149,7 @@ impl Mux {
             }),
             task: RefCell::default(),
             waiters: RefCell::default(),
+            awaiting: Cell::new(0),
             live: Cell::new(0),
             requests: Cell::new(0),
             touched: Cell::new(false),
@@ -145,6 +166,11 @@ impl Mux {
     /// Streams that exchanges hold.
     pub(crate) fn live(&self) -> usize {
         self.live.get()
+    }
+
+    /// Requests are under way, or wait to begin on this very connection.
+    fn is_used(&self) -> bool {
+        self.live.get() + self.awaiting.get() > 0
     }
 
     pub(crate) fn take_counts(&self) -> Counts {
@@ -371,6 +397,7 @@ impl Mux {
 
     /// Waits for the peer's SETTINGS and says whether they offer extended CONNECT (RFC 8441).
     pub(crate) async fn offers_connect_protocol(self: &Rc<Mux>) -> bool {
+        let _awaiting = Awaiting::new(self);
         std::future::poll_fn(|context| {
             if self.state.borrow().over {
                 return Poll::Ready(false);

@@ -84,7 +84,7 @@ impl Pool {
     /// Gives up a connection without streams, if there is one: it closes soon.
     pub(crate) fn retire_idle(&self) -> bool {
         let mut connections = self.connections.borrow_mut();
-        let Some(at) = connections.iter().position(|mux| mux.live() == 0 && mux.has_answered()) else { return false };
+        let Some(at) = connections.iter().position(|mux| !mux.is_used() && mux.has_answered()) else { return false };
         connections.swap_remove(at).wake_task();
         true
     }
@@ -304,7 +304,7 @@ impl Driven {
             next_ms => timer.set(next_ms),
         }
         // Woken at the end of each stream, and when the endpoint first answers.
-        if self.mux.live() == 0 && self.mux.has_answered() {
+        if !self.mux.is_used() && self.mux.has_answered() {
             self.cluster.http2_idle();
         }
         if !read_all {
@@ -336,7 +336,7 @@ impl Driven {
 
     /// Idle for too long, or leaving with nothing under way.
     fn is_over(&mut self) -> bool {
-        if self.mux.live() > 0 {
+        if self.mux.is_used() {
             self.idle_since_ms = self.cluster.core.now_ms();
             return false;
         }

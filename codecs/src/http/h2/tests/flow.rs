@@ -81,6 +81,34 @@ fn more_than_a_window_is_an_error_of_its_scope() {
 }
 
 #[test]
+fn a_stream_can_end_while_its_window_is_below_zero() {
+    let limits = Limits { stream_window_bytes: 100, ..Limits::default() };
+    let (mut out, mut message) = (Vec::new(), Message::default());
+    let mut server = Connection::new(Role::Server, &limits, &mut out);
+    // The client hears of our window when it has sent more.
+    let input = [
+        PREFACE.to_vec(),
+        frame(Kind::Settings, 0, 0, b""),
+        headers(1, POST, false),
+        data(1, &[7; 500], false),
+        frame(Kind::Settings, flags::ACK, 0, b""),
+        data(1, b"", true),
+    ];
+    let mut at = 0;
+    let input = input.concat();
+    let ended = loop {
+        let step = server.receive(&input[at..], &mut message, &mut out).expect("no error");
+        at += step.consumed;
+        match step.event {
+            Event::Data { end_stream, .. } if end_stream => break true,
+            Event::NeedMore | Event::StreamError { .. } => break false,
+            _ => {}
+        }
+    };
+    assert!(ended);
+}
+
+#[test]
 fn a_large_head_takes_continuation_frames() {
     let large = Limits { header_list_bytes_max: 1 << 20, ..Limits::default() };
     let (mut client, mut server) = pair(&large, &large);
