@@ -113,6 +113,12 @@ pub struct ResponseHead {
 }
 
 impl RequestHead {
+    /// A copy but for the fields.
+    #[inline]
+    pub(crate) fn without_fields(&self) -> RequestHead {
+        RequestHead { fields: Vec::new(), ..*self }
+    }
+
     /// The first field with a well-known name.
     #[must_use]
     pub fn field(&self, id: FieldId) -> Option<&Field> {

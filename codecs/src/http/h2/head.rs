@@ -3,9 +3,11 @@
 //! A block is decoded to its end even if its message is refused, as both sides' tables must stay the same. The first thing
 //! that is wrong decides.
 
+mod repeated;
 mod request;
 mod response;
 
+pub(super) use repeated::Repeated;
 pub(super) use request::request;
 pub(super) use response::response;
 

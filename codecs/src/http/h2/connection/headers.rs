@@ -153,7 +153,7 @@ impl Connection {
             return self.stream_error(refused, ErrorKind::TooManyStreams, out).map(Some);
         }
         let end_stream = began.end_stream;
-        let result = head::request(block, &mut self.decoder, &self.limits, end_stream, message)?;
+        let result = head::request(block, &mut self.decoder, &self.limits, end_stream, &mut self.repeated, message)?;
         let result = if began.depends_on_itself { Err(ErrorKind::SelfDependency.into()) } else { result };
         let too_large = match result {
             Ok(_) => None,

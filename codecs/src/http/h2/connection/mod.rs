@@ -13,6 +13,7 @@ use super::budget::{Budget, Budgets, WINDOW_UPDATES_PER_FRAME};
 use super::error::{Error, ErrorCode, ErrorKind, OpenError};
 use super::flow::{ReceiveWindow, SendWindow};
 use super::frame::{self, MAX_31_BITS, PREFACE};
+use super::head::Repeated;
 use super::hpack::{Decoder, Encoder};
 use super::settings::{self, PeerSettings, TABLE_BYTES_DEFAULT, WINDOW_BYTES_DEFAULT};
 use super::streams::{Asked, Ended, Stream, StreamRef, Streams};
@@ -48,6 +49,7 @@ pub struct Connection {
     /// The peer has acknowledged our SETTINGS.
     settings_acked: bool,
     decoder: Decoder,
+    repeated: Repeated,
     encoder: Encoder,
     streams: Streams,
     send_window: SendWindow,
@@ -91,6 +93,7 @@ impl Connection {
             peer: PeerSettings::default(),
             settings_acked: false,
             decoder: Decoder::new(TABLE_BYTES_DEFAULT, limits.header_table_bytes),
+            repeated: Repeated::default(),
             encoder: Encoder::new(TABLE_BYTES_DEFAULT, limits.encoder_table_bytes_max),
             streams: Streams::default(),
             send_window: SendWindow::new(WINDOW_BYTES_DEFAULT),

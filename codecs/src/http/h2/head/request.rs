@@ -1,6 +1,6 @@
 //! Heads of requests (RFC 9113 8.3.1, 8.5; RFC 8441 section 4).
 
-use super::{Message, Part, Problem, Section, of_validator, section};
+use super::{Message, Part, Problem, Repeated, Section, of_validator, section};
 use crate::http::authority::is_authority;
 use crate::http::h2::Limits;
 use crate::http::h2::error::ErrorKind;
@@ -13,6 +13,25 @@ use crate::http::{BodyLength, Method, RequestHead, Scheme, Span, TargetForm, Ver
 /// The outer one: the connection can't go on. The inner one: the message is refused; what was understood of it is in the
 /// head, for the log.
 pub(in crate::http::h2) fn request(
+    block: &[u8],
+    decoder: &mut Decoder,
+    limits: &Limits,
+    end_stream: bool,
+    repeated: &mut Repeated,
+    message: &mut Message,
+) -> Result<Result<Option<u64>, Problem>, ErrorKind> {
+    if let Some(expected) = repeated.recall(block, end_stream, decoder, message) {
+        return Ok(Ok(expected));
+    }
+    let changes = decoder.changes();
+    let result = decode(block, decoder, limits, end_stream, message)?;
+    if let Ok(expected) = result {
+        repeated.note(block, end_stream, (changes, decoder), message, expected);
+    }
+    Ok(result)
+}
+
+fn decode(
     block: &[u8],
     decoder: &mut Decoder,
     limits: &Limits,

@@ -74,6 +74,8 @@ pub(crate) struct Decoder {
     size_limit: usize,
     /// The next block has to begin with a change to at most `size_limit` (RFC 9113 4.3.1).
     update_due: bool,
+    /// Times that what a block means may have changed.
+    changes: u64,
 }
 
 impl Decoder {
@@ -81,13 +83,19 @@ impl Decoder {
     /// if it is smaller, at once if it is larger.
     pub(crate) fn new(size: u32, announced: u32) -> Decoder {
         let size = size as usize;
-        Decoder { table: Table::new(size), size_limit: size.max(announced as usize), update_due: false }
+        Decoder { table: Table::new(size), size_limit: size.max(announced as usize), update_due: false, changes: 0 }
     }
 
     /// The peer has acknowledged our SETTINGS_HEADER_TABLE_SIZE.
     pub(crate) fn acknowledged(&mut self, size: u32) {
+        self.changes += 1;
         self.size_limit = size as usize;
         self.update_due = self.table.size_max() > self.size_limit;
+    }
+
+    /// A block that comes again when this figure is the same, and which doesn't change it, means the same.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Decodes the next field into `line` and appends it to `text`; `false` at the end of the block. Without `keep` nothing
@@ -132,6 +140,7 @@ impl Decoder {
             return Err(Invalid);
         }
         self.update_due = false;
+        self.changes += 1;
         self.table.resize(size);
         Ok(())
     }
@@ -194,6 +203,7 @@ impl Decoder {
         }
         let value_len = value.len();
         if prefix_bits == 6 {
+            self.changes += 1;
             let (name, rest) = text[start..].split_at(name_len);
             self.table.insert(name, &rest[COLON.len()..], id, flaws);
         }

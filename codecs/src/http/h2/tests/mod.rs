@@ -3,6 +3,7 @@ mod errors;
 mod exchange;
 mod flow;
 mod heads;
+mod repeated;
 mod streams;
 
 use super::frame::{Kind, flags, header};
