@@ -62,7 +62,7 @@ fn the_first_files_listeners_are_what_it_says() {
         http.stream_idle_timeout_ms,
         http.connection_duration_max_ms,
     ];
-    assert_eq!(timeouts, [3_600_000, 0, 0, 300_000, 0]);
+    assert_eq!(timeouts, [3_600_000, 60_000, 0, 300_000, 0]);
     let limits = &http.limits;
     assert_eq!((limits.head_bytes_max, limits.fields_max, limits.request_line_bytes_max), (61_440, 100, 8192));
     assert_eq!((limits.chunk_line_bytes_max, limits.trailer_bytes_max), (4096, 8192));

@@ -93,7 +93,7 @@ record! {
         /// A keep-alive connection without a request; it is closed.
         idle: Duration = "1h",
         /// From the first byte of a request to the end of its head; then 408.
-        header: Duration = "0s",
+        header: Duration = "60s",
         /// From the first byte of a request to the end of its body; then 408.
         request: Duration = "0s",
         /// A request, from its first byte on, and its response without a byte in either direction; then 408, or 504 once
