@@ -127,7 +127,7 @@ impl Session {
         relayed.end
     }
 
-    async fn connect(&mut self, cluster: &Rc<Cluster>, tcp: &Tcp, header: &[u8]) -> Result<Box<Connection>, Fault> {
+    async fn connect(&mut self, cluster: &Rc<Cluster>, tcp: &Tcp, header: &[u8]) -> Result<Connection, Fault> {
         let mut last = Fault::ConnectFailed;
         let mut except = None;
         for _ in 0..tcp.connect_attempts_max.max(1) {

@@ -273,7 +273,7 @@ pub fn monotonic_us() -> u64 {
 }
 
 /// Bytes that are prefetched at most at once.
-const PREFETCHED_BYTES_MAX: usize = 1536;
+const PREFETCHED_BYTES_MAX: usize = 2048;
 
 /// Asks the processor to bring memory closer; a hint that changes nothing else, whatever is at the address.
 #[inline]

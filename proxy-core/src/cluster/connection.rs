@@ -17,7 +17,6 @@ use crate::transport::{Refused, Transport};
 const REFUSED: (ClusterStat, Fault) = (ClusterStat::UpstreamCxConnectFail, Fault::ConnectFailed);
 const TIMEOUT: (ClusterStat, Fault) = (ClusterStat::UpstreamCxConnectTimeout, Fault::ConnectTimeout);
 
-/// Boxed, as it goes from hand to hand: from the pool to an exchange and back.
 pub(crate) struct Connection {
     pub(crate) socket: Transport,
     pub(crate) endpoint: Rc<Endpoint>,
@@ -48,7 +47,7 @@ impl Connection {
         endpoint: &Rc<Endpoint>,
         timeout_ms: u64,
         first: &[u8],
-    ) -> Result<Box<Connection>, Fault> {
+    ) -> Result<Connection, Fault> {
         let core = &cluster.core;
         let born_us = core.now_us();
         let failed = |(stat, fault), why: &dyn fmt::Display| {
@@ -85,7 +84,7 @@ impl Connection {
         })?;
         let connect_us = core.now_us() - born_us;
         cluster.stats.observe_us(ClusterStat::UpstreamCxConnectMs, connect_us);
-        Ok(Box::new(Connection {
+        Ok(Connection {
             socket,
             endpoint: endpoint.clone(),
             cluster: cluster.clone(),
@@ -95,7 +94,7 @@ impl Connection {
             made_for: cluster.config(),
             connect_us,
             end,
-        }))
+        })
     }
 
     /// Drops a connection that the endpoint has ended.

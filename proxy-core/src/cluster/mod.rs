@@ -52,8 +52,7 @@ pub(crate) struct Endpoint {
     /// Requests and sessions under way.
     active: Cell<u32>,
     /// Idle connections, the most recently used last.
-    #[expect(clippy::vec_box, reason = "what goes from hand to hand is a pointer")]
-    idle: RefCell<Vec<Box<Connection>>>,
+    idle: RefCell<Vec<Connection>>,
     pub(crate) http2: Pool,
     /// No longer in the config: connections aren't kept.
     retired: Cell<bool>,
@@ -180,7 +179,7 @@ impl Cluster {
     }
 
     /// A kept connection to the endpoint that is still good; those that aren't are dropped on the way.
-    pub(crate) fn kept(&self, endpoint: &Rc<Endpoint>) -> Option<Box<Connection>> {
+    pub(crate) fn kept(&self, endpoint: &Rc<Endpoint>) -> Option<Connection> {
         loop {
             let mut connection = endpoint.idle.borrow_mut().pop()?;
             self.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
@@ -201,7 +200,7 @@ impl Cluster {
         endpoint: &Rc<Endpoint>,
         may_reuse: bool,
         first: &[u8],
-    ) -> Result<Box<Connection>, Fault> {
+    ) -> Result<Connection, Fault> {
         let config = self.config();
         let bound = self.share(config.breaker.connections_max);
         let room =
@@ -260,7 +259,7 @@ impl Cluster {
     }
 
     /// Takes a connection back whose exchange ended cleanly, or closes it if it may not be kept.
-    pub(crate) fn keep(self: &Rc<Cluster>, mut connection: Box<Connection>) {
+    pub(crate) fn keep(self: &Rc<Cluster>, mut connection: Connection) {
         if connection.socket.has_input() {
             return connection.closed_by_remote();
         }
@@ -293,10 +292,10 @@ impl Cluster {
         // One at a time: what a connection's end leads to may look at the endpoints.
         let endpoints = (0..).map_while(|at| self.endpoints.borrow().get(at).cloned());
         for endpoint in endpoints.flat_map(|endpoint| endpoint.with_named()) {
-            let unfit = |connection: &mut Box<Connection>| {
+            let unfit = |connection: &mut Connection| {
                 connection.socket.has_input() || (timeout_ms > 0 && connection.idle_since_ms <= oldest_ms)
             };
-            let gone: Vec<Box<Connection>> = endpoint.idle.borrow_mut().extract_if(.., unfit).collect();
+            let gone: Vec<Connection> = endpoint.idle.borrow_mut().extract_if(.., unfit).collect();
             for connection in gone {
                 self.stats.gauge_dec(ClusterStat::UpstreamCxIdle);
                 match connection.socket.has_input() {

@@ -76,7 +76,7 @@ impl Endpoint {
     }
 
     /// Takes the connection out that has been idle for longest, or under another name for long.
-    pub(super) fn take_oldest(&self) -> Option<Box<Connection>> {
+    pub(super) fn take_oldest(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         if !idle.is_empty() {
             return Some(idle.remove(0));

@@ -67,11 +67,11 @@ impl Http1Body {
                 }
                 BodyPart::NeedMore => self.rest = None,
                 BodyPart::End => {
-                    slice.advance(event.consumed);
-                    if let Some(rest) = self.rest.take()
-                        && !rest.is_empty()
-                    {
-                        from.unrecv(rest);
+                    if let Some(mut rest) = self.rest.take() {
+                        rest.advance(event.consumed);
+                        if !rest.is_empty() {
+                            from.unrecv(rest);
+                        }
                     }
                     return Piece::End(std::mem::take(&mut self.uncounted));
                 }

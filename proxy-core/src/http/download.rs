@@ -116,7 +116,12 @@ impl Exchange<'_> {
         let Upstream::Http1(connection) = &attempt.upstream else { return Ok(false) };
         match connection.socket.try_recv() {
             None => Ok(false),
-            Some(Received::Data(slice)) => self.download_head(attempt, slice).map(|()| true),
+            Some(Received::Data(slice)) => {
+                if let Client::Http2(stream) = &self.client {
+                    stream.prefetch();
+                }
+                self.download_head(attempt, slice).map(|()| true)
+            }
             Some(Received::End | Received::Failed(_)) => Err(Fault::UpstreamClosed),
         }
     }

@@ -295,6 +295,8 @@ impl Exchange<'_> {
         forward: &Forward,
         context: &Context<'_>,
     ) -> Poll<Result<(), Fault>> {
+        // Needed soon, and far away if it is a while since the request was sent.
+        runtime::prefetch(&*self.scratch);
         attempt.stuck = false;
         if !self.request_done
             && let Err(fault) = self.upload(attempt, forward)

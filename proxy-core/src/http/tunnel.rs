@@ -54,7 +54,7 @@ impl Exchange<'_> {
     }
 
     /// CONNECT: the endpoint is the other end of the tunnel.
-    pub(super) async fn connect_tunnel(&mut self, connection: Box<Connection>) -> Result<(), Fault> {
+    pub(super) async fn connect_tunnel(&mut self, connection: Connection) -> Result<(), Fault> {
         match &self.client {
             Client::Http2(stream) => stream.send_response(200, None, false),
             Client::Http1 => {

@@ -24,7 +24,7 @@ use crate::tcp::proxy_header;
 use crate::tls::{TlsFacts, host};
 
 pub(super) enum Upstream {
-    Http1(Box<Connection>),
+    Http1(Connection),
     Http2(Call),
 }
 

@@ -92,6 +92,12 @@ impl Streams {
         self.slots.get_mut(stream.slot as usize).filter(|found| found.id == stream.id)
     }
 
+    /// Where a stream's state is kept; nothing is read.
+    #[inline]
+    pub(super) fn place(&self, stream: StreamRef) -> Option<&Stream> {
+        self.slots.get(stream.slot as usize)
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.slots.iter_mut().filter(|stream| stream.id != 0)
     }
@@ -116,7 +122,8 @@ impl Streams {
         }
     }
 
-    /// Adds a stream, whose identifier is new.
+    /// Adds a stream, whose identifier is new. Inlined, so that it is put together where it stays.
+    #[inline]
     pub(super) fn insert(&mut self, stream: Stream) -> StreamRef {
         let id = stream.id;
         if (self.open() + 1) * 2 > self.index.len() {

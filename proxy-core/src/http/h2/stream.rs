@@ -207,15 +207,26 @@ impl Outbox {
 pub(crate) struct Stream {
     mux: Rc<Mux>,
     shared: Rc<Shared>,
+    /// That of `shared`, which may be far away.
+    id: StreamRef,
 }
 
 impl Stream {
     pub(super) fn new(mux: Rc<Mux>, shared: Rc<Shared>) -> Stream {
-        Stream { mux, shared }
+        let id = shared.id();
+        Stream { mux, shared, id }
     }
 
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Brings near what an answer on the stream needs, which was last touched when its request began.
+    pub(crate) fn prefetch(&self) {
+        runtime::prefetch(&*self.shared);
+        if let Some(place) = self.mux.state.borrow().connection.place_of(self.id) {
+            runtime::prefetch(place);
+        }
     }
 
     /// What has arrived next, if anything has. Taking data opens the windows for as much again.
@@ -240,7 +251,7 @@ impl Stream {
         let mux = &self.mux;
         let mut state = mux.state.borrow_mut();
         let State { connection, out, .. } = &mut *state;
-        connection.release(self.shared.id(), bytes, out);
+        connection.release(self.id, bytes, out);
         mux.flush(&mut state);
     }
 
@@ -299,7 +310,7 @@ impl Stream {
         let mut state = mux.state.borrow_mut();
         let State { connection, out, .. } = &mut *state;
         // A stream that is gone is noticed by whoever reads it.
-        let _: Result<(), SendError> = connection.send_response(self.shared.id(), status, fields, end_stream, out);
+        let _: Result<(), SendError> = connection.send_response(self.id, status, fields, end_stream, out);
         if end_stream {
             self.shared.outbox.borrow_mut().ending = Ending::Ended;
         }
@@ -386,7 +397,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let (mux, id) = (&self.mux, self.shared.id());
+        let (mux, id) = (&self.mux, self.id);
         {
             let mut state = mux.state.borrow_mut();
             let State { connection, out, streams, .. } = &mut *state;

@@ -98,7 +98,7 @@ impl Pool {
 pub(crate) enum Leased {
     Http2(Rc<Mux>),
     /// The endpoint chose HTTP/1.1.
-    Http1(Box<Connection>),
+    Http1(Connection),
 }
 
 /// A connection that is there and has room for another stream.
@@ -212,11 +212,11 @@ impl Carrier for Connection {
 }
 
 /// Begins to speak HTTP/2 on a fresh connection.
-fn start(cluster: &Rc<Cluster>, connection: Box<Connection>) -> Rc<Mux> {
+fn start(cluster: &Rc<Cluster>, connection: Connection) -> Rc<Mux> {
     let (core, endpoint) = (cluster.core.clone(), connection.endpoint.clone());
     let config = cluster.config();
     cluster.stats.inc(ClusterStat::UpstreamCxHttp2Total);
-    let mux = Mux::new(&core, connection, Role::Client, &config.http2_limits);
+    let mux = Mux::new(&core, Box::new(connection), Role::Client, &config.http2_limits);
     endpoint.http2.connections.borrow_mut().push(mux.clone());
     let (cluster, idle_since_ms) = (cluster.clone(), core.now_ms());
     let silence = Watch::new(idle_since_ms);

@@ -249,6 +249,12 @@ impl Connection {
         }
     }
 
+    /// Where a stream's state is kept, for whoever wants it brought near; nothing is read.
+    #[must_use]
+    pub fn place_of(&self, stream: StreamRef) -> Option<&impl Sized> {
+        self.streams.place(stream)
+    }
+
     /// Whether the stream is open in at least one direction.
     #[must_use]
     pub fn is_open(&self, stream: StreamRef) -> bool {
@@ -256,6 +262,7 @@ impl Connection {
     }
 
     /// State for a stream that begins now.
+    #[inline]
     fn new_stream(&self, id: u32, asked: Asked) -> Stream {
         // The peer may go by the default until it has seen our SETTINGS.
         let size = self.limits.stream_window_bytes;
