@@ -8,11 +8,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::ptr;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
+use crate::doorbell;
 use crate::recycle::Recycled;
-use crate::{doorbell, sys};
 
 /// A task's future, in memory from the allocator or in memory that the core uses again and again.
 enum Place {
@@ -57,13 +56,11 @@ struct Slot {
 }
 
 impl Slot {
-    /// Asks the processor for the future's memory, as it is polled next. With thousands of tasks it is in none of a
-    /// core's own caches any more.
+    /// Asks the processor for the future's memory, as it is polled next. Only for those that come with requests: there can
+    /// be hundreds under way for one connection, and then they are in none of a core's own caches any more.
     fn prefetch(&self) {
-        match &self.future {
-            Some(Place::Boxed(future)) => sys::prefetch(ptr::from_ref(&**future).addr(), size_of_val(&**future)),
-            Some(Place::Recycled(future)) => future.prefetch(),
-            None => {}
+        if let Some(Place::Recycled(future)) = &self.future {
+            future.prefetch();
         }
     }
 }
