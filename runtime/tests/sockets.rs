@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -213,8 +214,13 @@ fn a_reset_is_a_failure_after_the_data_before_it() {
     );
 }
 
+/// Makes a listener with room for one connection that nobody accepts.
+fn shrink_backlog(listener: &TcpListener) {
+    // SAFETY: a live socket that listens; doing it again only changes the backlog.
+    assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+}
+
 fn reset_on_close(socket: &std::os::fd::OwnedFd) {
-    use std::os::fd::AsRawFd;
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let len = size_of::<libc::linger>() as u32;
     // SAFETY: pointer and length describe a local.
@@ -278,6 +284,41 @@ fn dropping_sockets_in_every_state_frees_them() {
                 core.sleep_ms(1).await;
             }
             assert_eq!(core.receive_buffers().1, 0);
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn whatever_is_under_way_on_a_socket_ends_when_it_is_dropped() {
+    on_each_driver(
+        |core, sender| async move {
+            let nobody = "127.0.0.1:0".parse().expect("an address");
+            let full = TcpListener::bind(nobody).expect("a listener");
+            shrink_backlog(&full);
+            let hanging = full.local_addr().expect("its address");
+            let silent = TcpListener::bind(nobody).expect("a listener");
+            let reader = silent.local_addr().expect("its address");
+            let listener = core.listen(nobody, 16).expect("listens");
+
+            let connecting: Vec<_> = (0..50).map(|_| core.start_connect(hanging).expect("a socket")).collect();
+            let receiving = core.connect(reader).await.expect("connects");
+            let sending = core.connect(reader).await.expect("connects");
+            // More than any two socket buffers hold, to who never reads.
+            sending.send(&pattern(64 << 20));
+            let mut left = usize::MAX;
+            while sending.unsent_bytes() != left {
+                left = sending.unsent_bytes();
+                core.sleep_ms(100).await;
+            }
+            assert!(left > 0, "a send waits for its reader");
+            assert_eq!(core.sockets_open(), 53);
+            sending.reset();
+            drop((connecting, receiving, listener));
+            while core.sockets_open() > 0 {
+                core.sleep_ms(1).await;
+            }
+            sender.send(hanging).expect("the test waits");
         },
         |_| {},
     );

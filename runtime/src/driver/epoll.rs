@@ -12,11 +12,9 @@ use super::{DriverCounts, accept_error_is_of_connection};
 use crate::buffers::{Pool, RECEIVE_BUFFER_BYTES};
 use crate::descriptor::Descriptor;
 use crate::sys;
-use crate::table::{Action, GENERATION_MASK, Key, Phase, Table, flag};
+use crate::table::{Action, GENERATION_MASK, Key, Phase, SEND_PARTS_MAX, Table, flag};
 
 const EVENTS_MAX: usize = 256;
-/// Parts of a gathered send.
-const PARTS_MAX: usize = 16;
 /// Connections accepted from one listener in a turn, so that a flood of them doesn't hold up requests.
 const ACCEPTS_MAX: usize = 64;
 const DOORBELL: u64 = u64::MAX;
@@ -251,10 +249,10 @@ impl Epoll {
     fn send(&mut self, table: &mut Table, index: u32) {
         loop {
             let entry = &table.entries[index as usize];
-            let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; PARTS_MAX];
+            let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; SEND_PARTS_MAX];
             let mut count = 0;
             let mut total = 0;
-            for (part, slice) in parts.iter_mut().zip(&entry.send) {
+            for (part, slice) in parts.iter_mut().zip(entry.next_send()) {
                 *part = libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() };
                 count += 1;
                 total += slice.len();

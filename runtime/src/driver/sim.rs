@@ -16,8 +16,6 @@ use crate::table::{Action, Key, Phase, Table};
 
 /// Buffers that are lent at once, at most.
 const LENT_MAX: u16 = 1024;
-/// Parts of a gathered send.
-const PARTS_MAX: usize = 16;
 
 enum Result {
     Accept(std::result::Result<Descriptor, i32>),
@@ -143,8 +141,7 @@ impl Sim {
                 network.connect(number, remote, Operation::new(core, key, true));
             }
             Action::Send => {
-                let parts: Vec<Part> =
-                    entry.send.iter().take(PARTS_MAX).map(|part| (part.as_ptr().addr(), part.len())).collect();
+                let parts: Vec<Part> = entry.next_send().map(|part| (part.as_ptr().addr(), part.len())).collect();
                 let total = parts.iter().map(|(_, len)| len).sum();
                 if self.sending.len() <= index as usize {
                     self.sending.resize_with(index as usize + 1, Vec::new);

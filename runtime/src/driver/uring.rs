@@ -18,14 +18,14 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use io_uring::types::{BufRingEntry, CancelBuilder, Fd};
+use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode, register::Restriction, squeue};
 
 use super::{DriverCounts, completion};
 use crate::buffers::{Pool, RECEIVE_BUFFER_BYTES};
 use crate::descriptor::Descriptor;
 use crate::sys;
-use crate::table::{Action, GENERATION_MASK, Key, Phase, Table};
+use crate::table::{Action, Entry, GENERATION_MASK, Key, SEND_PARTS_MAX, Table, flag};
 
 const SUBMISSIONS: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
@@ -34,8 +34,6 @@ const BUFFER_GROUP: u16 = 0;
 const LENT_MAX: u16 = 1024;
 /// Buffers lent at first; doubled whenever the kernel finds none.
 const LENT_START: u16 = 64;
-/// Parts of a gathered send.
-const PARTS_MAX: usize = 16;
 
 /// All that is ever submitted. Variants of an operation share its number: a multishot accept is an accept.
 const OPERATIONS: [u8; 8] = [
@@ -71,6 +69,11 @@ impl Op {
     }
 }
 
+/// What a socket's receiving is to the kernel.
+fn receiving_op(entry: &Entry) -> Op {
+    if entry.has(flag::LISTENER) { Op::Accept } else { Op::Receive }
+}
+
 fn user_data(op: Op, index: u32, generation: u32) -> u64 {
     (op as u64) << 56 | u64::from(generation & GENERATION_MASK) << 32 | u64::from(index)
 }
@@ -78,7 +81,7 @@ fn user_data(op: Op, index: u32, generation: u32) -> u64 {
 /// Header and parts of a gathered send; boxed, so that it stays put while the kernel reads it.
 struct Gathered {
     header: libc::msghdr,
-    parts: [libc::iovec; PARTS_MAX],
+    parts: [libc::iovec; SEND_PARTS_MAX],
 }
 
 pub(crate) struct Uring {
@@ -326,24 +329,17 @@ impl Uring {
                 opcode::Connect::new(fd, address, remote.len).build().user_data(tag(Op::Connect))
             }
             Action::Send => self.send(table, index).user_data(tag(Op::Send)),
-            Action::StopReceiving => {
-                let op = if table.entries[index as usize].phase == Phase::Listening { Op::Accept } else { Op::Receive };
-                self.push(
-                    &opcode::AsyncCancel::new(tag(op)).build().flags(squeue::Flags::SKIP_SUCCESS).user_data(user_data(
-                        Op::Ignored,
-                        0,
-                        0,
-                    )),
-                );
-                return;
-            }
+            Action::StopReceiving => return self.cancel(tag(receiving_op(&table.entries[index as usize]))),
             Action::CancelAll => {
-                self.push(
-                    &opcode::AsyncCancel2::new(CancelBuilder::fd(fd).all())
-                        .build()
-                        .flags(squeue::Flags::SKIP_SUCCESS)
-                        .user_data(user_data(Op::Ignored, 0, 0)),
-                );
+                let entry = &table.entries[index as usize];
+                let in_flight = [
+                    (entry.has(flag::RECEIVING), receiving_op(entry)),
+                    (entry.has(flag::SENDING), Op::Send),
+                    (entry.is_connecting(), Op::Connect),
+                ];
+                for (_, op) in in_flight.into_iter().filter(|(is_in_flight, _)| *is_in_flight) {
+                    self.cancel(tag(op));
+                }
                 return;
             }
             Action::ShutdownWrite => return sys::shutdown(fd.0, libc::SHUT_WR),
@@ -363,7 +359,14 @@ impl Uring {
         self.push(&entry);
     }
 
-    /// One send of the whole chain (up to 16 parts). MSG_WAITALL: the kernel goes on by itself after a short send.
+    /// Cancels one operation. By its tag, which the kernel finds in a hash table: to cancel all of a descriptor it looks at
+    /// everything that the ring waits for.
+    fn cancel(&mut self, tag: u64) {
+        let entry = opcode::AsyncCancel::new(tag).build().flags(squeue::Flags::SKIP_SUCCESS);
+        self.push(&entry.user_data(user_data(Op::Ignored, 0, 0)));
+    }
+
+    /// One send of what comes next in the chain. MSG_WAITALL: the kernel goes on by itself after a short send.
     fn send(&mut self, table: &mut Table, index: u32) -> squeue::Entry {
         let entry = &mut table.entries[index as usize];
         let fd = Fd(entry.fd);
@@ -380,7 +383,7 @@ impl Uring {
         entry.send_slot = slot;
         let gathered = &mut *self.gathered[slot as usize];
         let mut count = 0;
-        for (part, slice) in gathered.parts.iter_mut().zip(&entry.send) {
+        for (part, slice) in gathered.parts.iter_mut().zip(entry.next_send()) {
             *part = libc::iovec { iov_base: slice.as_ptr().cast_mut().cast(), iov_len: slice.len() };
             count += 1;
         }

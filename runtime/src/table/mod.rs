@@ -32,6 +32,12 @@ pub const FLUSH_TIMEOUT_MS: u64 = 10_000;
 /// How long a lingering close waits for the peer's end (Envoy's delayed_close_timeout).
 pub const LINGER_TIMEOUT_MS: u64 = 1_000;
 
+/// Parts of one send at most.
+pub(crate) const SEND_PARTS_MAX: usize = 16;
+/// A send that has so many bytes takes no further part. More at once saves little, and costs a third of a large body where
+/// TCP paces (BBR): a burst is then sent in steps, with a timer for each and a receiver that falls asleep in between.
+const SEND_BYTES: usize = 32 * 1024;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Key {
     pub(crate) index: u32,
@@ -96,6 +102,8 @@ pub(crate) mod flag {
     pub(crate) const CANCEL_ISSUED: u16 = 1 << 12;
     /// Over the high-water mark until below the low one.
     pub(crate) const PAUSED: u16 = 1 << 13;
+    /// Accepts connections, until it is freed.
+    pub(crate) const LISTENER: u16 = 1 << 14;
 }
 use flag::*;
 
@@ -145,6 +153,22 @@ impl Entry {
     #[inline]
     pub(crate) fn has(&self, flags: u16) -> bool {
         self.flags & flags != 0
+    }
+
+    /// Whether the kernel is making the connection.
+    pub(crate) fn is_connecting(&self) -> bool {
+        self.has(CONNECT_ISSUED) && self.remote.is_some()
+    }
+
+    /// What the next send takes from the chain.
+    #[inline]
+    pub(crate) fn next_send(&self) -> impl Iterator<Item = &Slice> {
+        let mut bytes = 0;
+        self.send.iter().take(SEND_PARTS_MAX).take_while(move |part| {
+            let has_room = bytes < SEND_BYTES;
+            bytes += part.len();
+            has_room
+        })
     }
 }
 
@@ -230,10 +254,8 @@ impl Table {
         let entry = &mut self.entries[index as usize];
         entry.fd = fd.into_number();
         entry.phase = phase;
-        if phase != Phase::Listening {
-            // Until it is known for small receives: see `BULK_BYTES_MIN`.
-            entry.flags |= BULK;
-        }
+        // Bulk until it is known for small receives: see `BULK_BYTES_MIN`.
+        entry.flags |= if phase == Phase::Listening { LISTENER } else { BULK };
         entry.remote = remote;
         self.open += 1;
         let key = Key { index, generation: entry.generation };
@@ -429,5 +451,23 @@ fn append_copy(chain: &mut VecDeque<Slice>, pool: &Pool, mut bytes: &[u8]) {
         let mut block = pool.block();
         bytes = &bytes[block.extend(bytes).min(BLOCK_BYTES)..];
         chain.push_back(block);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_send_is_full_with_so_many_bytes_or_parts() {
+        let pool = Pool::new(1);
+        let taken = |part_bytes: usize, parts: usize| {
+            let mut entry = Entry::new();
+            entry.send = (0..parts).map(|_| pool.heap(vec![0; part_bytes].into())).collect();
+            entry.next_send().count()
+        };
+        assert_eq!((taken(100, 3), taken(100, 40)), (3, SEND_PARTS_MAX));
+        assert_eq!((taken(SEND_BYTES / 2, 5), taken(SEND_BYTES / 2 - 1, 5)), (2, 3));
+        assert_eq!(taken(10 * SEND_BYTES, 2), 1, "a part is never split");
     }
 }
