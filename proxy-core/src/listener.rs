@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use codecs::http::HeadLimits;
-use runtime::Accepted;
+use runtime::{Accepted, yield_now};
 
 use crate::core::{Generation, HandOver, Registered, World, may_tell};
 use crate::log::Record;
@@ -222,7 +222,12 @@ impl Listener {
             .await;
             match accepted {
                 None => break,
-                Some(Ok(accepted)) => self.spread(accepted),
+                Some(Ok(accepted)) => {
+                    self.spread(accepted);
+                    // One in a turn of the core's loop: however many come at once, who is there waits for the beginning
+                    // of one. The others keep their place.
+                    yield_now().await;
+                }
                 Some(Err(error)) => {
                     self.config.borrow().stats.inc(ListenerStat::DownstreamAcceptError);
                     if may_tell(&told_ms, self.world.core.now_ms()) {

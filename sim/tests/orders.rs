@@ -205,3 +205,31 @@ fn an_upgrade_that_waits_for_settings_outlives_a_reload() {
     assert_eq!(status.get().as_ref(), Some(b"HTTP/1.1 101"));
     proxy.lanes.stop();
 }
+
+/// Requests on connections that are there wait for the beginning of one.
+#[test]
+fn connections_of_a_burst_begin_one_by_one() {
+    const BURST: usize = 300;
+    let mut proxy = Proxy::start(1);
+    let snapshot = proxy.snapshot(&[80]);
+    proxy.publish_to(0, &snapshot);
+    let before = proxy.simulation.core(0).sockets_open();
+    proxy.simulation.add_core(CLIENTS, 0, Bell::new().expect("a bell"), |core| async move {
+        for _ in 0..BURST {
+            let client = core.clone();
+            core.spawn(async move {
+                let _socket = client.connect(address(80)).await.expect("a connection");
+                client.sleep_ms(60_000).await;
+            });
+        }
+    });
+    let (mut last, mut most) = (before, 0);
+    proxy.until(|simulation| {
+        let open = simulation.core(0).sockets_open();
+        most = most.max(open.saturating_sub(last));
+        last = open;
+        open == before + BURST
+    });
+    assert_eq!(most, 1, "in one turn");
+    proxy.lanes.stop();
+}
