@@ -40,7 +40,7 @@ impl Exchange<'_> {
         let (downstream, seen) = (self.downstream, &self.seen);
         let core = &downstream.world.core;
         let snapshot = &self.config.generation.snapshot;
-        let scheme = downstream.socket.scheme();
+        let scheme = self.scheme();
         let forwarding = &self.http.forwarding;
         let outside = forwarding.use_remote_address && forwarding.trusted_hops == 0;
         let fields = LoggedFields { scratch: &self.scratch, scheme, original_path: seen.original_path, outside };

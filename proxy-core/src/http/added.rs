@@ -20,8 +20,7 @@ impl Added {
         let edge = forwarding.use_remote_address;
         let has = |id| head.field(id).is_some();
         let forwarded_for = edge && !forwarding.skip_xff_append;
-        // Behind a trusted proxy its word about the scheme counts.
-        let forwarded_proto = (edge && forwarding.trusted_hops == 0) || !has(FieldId::XForwardedProto);
+        let forwarded_proto = !forwarded_scheme_counts(forwarding) || !has(FieldId::XForwardedProto);
         let outside = edge && forwarding.trusted_hops == 0;
         let request_id = forwarding.generate_request_id
             && (!has(FieldId::XRequestId) || (outside && !forwarding.preserve_external_request_id));
@@ -36,6 +35,23 @@ impl Added {
             drop = drop.with(FieldId::XRequestId);
         }
         Added { drop, forwarded_for, forwarded_proto, request_id }
+    }
+}
+
+/// Behind a trusted proxy its word about the scheme counts.
+fn forwarded_scheme_counts(forwarding: &Forwarding) -> bool {
+    !forwarding.use_remote_address || forwarding.trusted_hops > 0
+}
+
+/// The scheme that the client used: `own`, of the connection, or what a trusted proxy says that it was.
+pub(super) fn scheme(head: &RequestHead, input: &[u8], forwarding: &Forwarding, own: &'static str) -> &'static str {
+    if !forwarded_scheme_counts(forwarding) {
+        return own;
+    }
+    match head.field(FieldId::XForwardedProto).map(|field| field.value.of(input)) {
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => "https",
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"http") => "http",
+        _ => own,
     }
 }
 

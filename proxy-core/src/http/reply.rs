@@ -6,7 +6,7 @@ use codecs::http::{FieldId, Method, standard_reason};
 
 use super::client::Client;
 use super::exchange::Exchange;
-use super::headers;
+use super::{added, headers};
 use crate::fault::{Fault, Outcome};
 use crate::log::Point;
 use crate::snapshot::{Direct, HeaderEdits, Redirect, Route};
@@ -36,18 +36,24 @@ impl Exchange<'_> {
         self.reply(redirect.status, b"", PLAIN, &extra, Some(&route.response_headers));
     }
 
+    /// The scheme of the client's own connection, as far as that is known.
+    pub(super) fn scheme(&self) -> &'static str {
+        let (head, input) = (&self.scratch.request, self.scratch.request_input.bytes());
+        added::scheme(head, input, &self.http.forwarding, self.downstream.socket.scheme())
+    }
+
     /// Sends the client to the path that the request has by now.
     pub(super) fn reply_moved(&mut self, status: u16) {
         let (head, input) = (&self.scratch.request, self.scratch.request_input.bytes());
         // Whole, so that a path that begins with two slashes names no host.
-        let parts = [self.downstream.socket.scheme().as_bytes(), b"://", head.authority.of(input), head.path.of(input)];
+        let parts = [self.scheme().as_bytes(), b"://", head.authority.of(input), head.path.of(input)];
         let location = parts.concat();
         self.reply(status, b"", PLAIN, &[(b"location", &location)], None);
     }
 
     fn location(&self, route: &Route, redirect: &Redirect) -> Vec<u8> {
         let (head, input) = (&self.scratch.request, self.scratch.request_input.bytes());
-        let scheme = redirect.scheme.as_deref().unwrap_or(self.downstream.socket.scheme());
+        let scheme = redirect.scheme.as_deref().unwrap_or(self.scheme());
         let authority = head.authority.of(input);
         let (host, port) = split_port(authority);
         let mut out = Vec::with_capacity(128);

@@ -229,6 +229,19 @@ fn redirects_change_what_they_name_and_keep_the_rest(driver: Driver) {
     }
 }
 
+fn redirects_name_the_scheme_that_the_client_used(driver: Driver) {
+    for (forwarding, scheme) in [("", "http"), ("trusted_hops: 1", "https"), ("use_remote_address: false", "https")] {
+        let routes = "routes: [{ match: { prefix: / }, redirect: { path: /z } }]";
+        let proxy = Proxy::start(driver, &config(&format!("forwarding: {{ {forwarding} }}, {routes}"), ""));
+        for (path, location) in [("/x", "/z"), ("/a%2fb", "/a/b")] {
+            let sent = format!("GET {path} HTTP/1.1\r\nhost: a\r\nx-forwarded-proto: https\r\n\r\n");
+            let response = proxy.client().ask(&sent);
+            let location = format!("{scheme}://a{location}");
+            assert_eq!(response.field("location"), Some(location.as_str()), "{forwarding}");
+        }
+    }
+}
+
 fn forwarded_requests_are_rewritten(driver: Driver) {
     let origin = Origin::saying("ok");
     let app = format!("{{ name: app, endpoints: ['{}'] }}", origin.address);
@@ -271,5 +284,6 @@ on_both_drivers!(
     several_headers_of_a_name_count_as_one,
     query_parameters_must_match_all,
     redirects_change_what_they_name_and_keep_the_rest,
+    redirects_name_the_scheme_that_the_client_used,
     forwarded_requests_are_rewritten,
 );
