@@ -222,6 +222,16 @@ fn new_privileges_are_forbidden_unless_allowed() {
     }
 }
 
+/// A page of 2 MiB for a few bytes, of which there would be several.
+#[test]
+fn none_of_its_memory_is_in_huge_pages() {
+    let origin = Origin::start("origin");
+    let proxy = Proxy::start_with(&simple(free_address(), &[origin.address]), &["--cores", &any_cpu()], |_| {});
+    let memory = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", proxy.pid())).expect("its memory");
+    let huge = memory.lines().find(|line| line.starts_with("AnonHugePages:")).expect("a line about them");
+    assert_eq!(huge.split_ascii_whitespace().nth(1), Some("0"), "{huge}");
+}
+
 #[test]
 fn an_unrestricted_ring_serves_as_well() {
     let origin = Origin::start("origin");

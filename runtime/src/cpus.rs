@@ -5,12 +5,18 @@ pub fn allowed_cpus() -> Vec<usize> {
     core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect()
 }
 
-/// Turns transparent huge pages off for this process. An allocator that asks for them makes every touched 4 KiB resident
-/// as 2 MiB: more than the whole proxy needs.
-pub fn disable_huge_pages() {
+/// Turns transparent huge pages off for this process. With them every touched 4 KiB of an allocator's arena is resident as
+/// 2 MiB: more than the whole proxy needs.
+pub extern "C" fn disable_huge_pages() {
     // SAFETY: no pointers. A kernel without the option keeps its default.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
+
+/// Done before constructors run where the C library knows this list (glibc): an allocator's touches its first pages.
+#[used]
+// SAFETY: the section is an array of functions that take nothing; this one needs nothing that isn't there yet.
+#[unsafe(link_section = ".preinit_array")]
+static BEFORE_CONSTRUCTORS: extern "C" fn() = disable_huge_pages;
 
 /// Cores to start by default: the allowed processors, or fewer if the control group's CPU quota is smaller.
 pub fn core_count() -> usize {
