@@ -12,6 +12,7 @@ use crate::http::h1::{
     parse_response_resumed,
 };
 use crate::http::{BodyLength, Field, FieldId, FieldSet, HeadLimits, Method, RequestHead, ResponseHead, Version};
+use crate::http::{EscapedSlashes, PathRules, has_dot_segment};
 use crate::proxy_protocol;
 use crate::tls::{CertificateFacts, sniff, xfcc};
 pub use http2::http2;
@@ -49,6 +50,37 @@ pub fn certificate(data: &[u8]) {
         }
     }
     assert!(!quoted && !escaped, "{out:?}");
+}
+
+/// Paths: what has been given its one form keeps it, is no longer than it came, and hides nothing that leads elsewhere.
+pub fn paths(data: &[u8]) {
+    let Some((&seed, rest)) = data.split_first() else { return };
+    let escaped_slashes =
+        [EscapedSlashes::Keep, EscapedSlashes::Refuse, EscapedSlashes::Decode, EscapedSlashes::Redirect]
+            [usize::from(seed >> 3 & 3)];
+    let rules = PathRules {
+        normalize: seed & 1 > 0,
+        merge_slashes: seed & 2 > 0,
+        escaped_slashes,
+        refuse_parameters: seed & 4 > 0,
+    };
+    let mut path = vec![b'/'];
+    path.extend(rest.iter().filter(|byte| byte.is_ascii_graphic() && !b"?#".contains(byte)));
+    let mut out = Vec::new();
+    let Ok(redirects) = rules.apply(&path, &mut out) else {
+        return assert!(!rules.leave(&path), "what is refused is looked at");
+    };
+    assert!(!rules.leave(&path) || (out == path && !redirects), "what is left alone needs nothing");
+    assert!(out.first() == Some(&b'/') && out.len() <= path.len());
+    assert!(!rules.normalize || !has_dot_segment(&out));
+    assert!(!rules.merge_slashes || !out.windows(2).any(|two| two == b"//"));
+    assert!(!rules.refuse_parameters || !out.contains(&b';'));
+    let mut again = Vec::new();
+    // Without `normalize`, what an escape hid can be an escape itself.
+    if rules.normalize {
+        assert_eq!(rules.apply(&out, &mut again), Ok(false));
+        assert_eq!(again, out);
+    }
 }
 
 /// A message as it was understood, independent of where its bytes were.

@@ -24,6 +24,11 @@ fn corpus_of_requests() {
 }
 
 #[test]
+fn corpus_of_paths() {
+    replay("paths", paths);
+}
+
+#[test]
 fn corpus_of_responses() {
     replay("responses", responses);
 }
