@@ -14,6 +14,7 @@ use crate::http::h1::{
 use crate::http::{BodyLength, Field, FieldId, FieldSet, HeadLimits, Method, RequestHead, ResponseHead, Version};
 use crate::http::{EscapedSlashes, PathRules, has_dot_segment};
 use crate::proxy_protocol;
+pub use crate::tls::fuzz::records as tls_records;
 use crate::tls::{CertificateFacts, sniff, xfcc};
 pub use http2::http2;
 

@@ -54,6 +54,11 @@ fn corpus_of_tls_hellos() {
 }
 
 #[test]
+fn corpus_of_tls_records() {
+    replay("tls_records", tls_records);
+}
+
+#[test]
 fn corpus_of_certificates() {
     replay("certificate", certificate);
 }

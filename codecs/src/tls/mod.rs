@@ -21,6 +21,8 @@ mod config;
 mod der;
 mod error;
 mod established;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod record;
 mod rustls;
 mod san;
