@@ -3,13 +3,20 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
+use codecs::http::BodyLength;
+
 use super::body::Piece;
 use super::exchange::Exchange;
 
 /// Bytes that are worth reading to keep a connection.
-const DISCARDED_BYTES_MAX: usize = 64 * 1024;
+const DISCARDED_BYTES_MAX: u64 = 64 * 1024;
 /// How long to wait for them.
 const DISCARD_TIMEOUT_MS: u64 = 1_000;
+
+/// Whether a body is known to be short enough to be read for nothing.
+pub(super) fn is_worth_reading(body: BodyLength) -> bool {
+    matches!(body, BodyLength::None | BodyLength::Length(0..=DISCARDED_BYTES_MAX))
+}
 
 impl Exchange<'_> {
     /// Sets `request_done` if the end of the body came within the bounds.
@@ -23,7 +30,7 @@ impl Exchange<'_> {
             match self.scratch.request_body.next(socket) {
                 Piece::Data(payload, wire) => {
                     self.seen.received_bytes += wire;
-                    discarded += payload.len();
+                    discarded += payload.len() as u64;
                     continue;
                 }
                 Piece::End(wire) => {

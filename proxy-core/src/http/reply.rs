@@ -6,7 +6,7 @@ use codecs::http::{FieldId, Method, standard_reason};
 
 use super::client::Client;
 use super::exchange::Exchange;
-use super::{added, headers};
+use super::{added, discard, headers};
 use crate::fault::{Fault, Outcome};
 use crate::log::Point;
 use crate::snapshot::{Direct, HeaderEdits, Redirect, Route};
@@ -112,8 +112,11 @@ impl Exchange<'_> {
             self.keep_alive = false;
             self.config.serve_stats.inc(self.downstream.listener.closing_stat());
         }
-        // A body that the client holds back until it gets a 100 can't be waited for.
-        if !self.request_done && self.scratch.request.expect_continue {
+        // A body that the client holds back until it gets a 100 can't be waited for, and one that may be too long to read
+        // isn't: the client hears so now, before it sends another request behind it.
+        let request = &self.scratch.request;
+        let unread = self.stream().is_none() && !self.request_done;
+        if unread && (request.expect_continue || !discard::is_worth_reading(request.body)) {
             self.keep_alive = false;
         }
     }
