@@ -11,8 +11,10 @@ use crate::http::h1::{
     self, BodyDecoder, BodyPart, Error, HeadScanner, RequestOptions, Status, parse_request_resumed,
     parse_response_resumed,
 };
-use crate::http::{BodyLength, Field, FieldId, FieldSet, HeadLimits, Method, RequestHead, ResponseHead, Version};
-use crate::http::{EscapedSlashes, PathRules, has_dot_segment};
+use crate::http::{
+    BodyLength, EscapedSlashes, Field, FieldId, FieldSet, HeadLimits, Method, PathRules, RequestHead, ResponseHead,
+    Version, has_dot_segment,
+};
 use crate::proxy_protocol;
 pub use crate::tls::fuzz::records as tls_records;
 use crate::tls::{CertificateFacts, sniff, xfcc};

@@ -26,21 +26,7 @@ impl Exchange<'_> {
         let until = core.now_ms() + DISCARD_TIMEOUT_MS;
         self.timer.set(until);
         let mut discarded = 0;
-        while discarded < DISCARDED_BYTES_MAX {
-            match self.scratch.request_body.next(socket) {
-                Piece::Data(payload, wire) => {
-                    self.seen.received_bytes += wire;
-                    discarded += payload.len() as u64;
-                    continue;
-                }
-                Piece::End(wire) => {
-                    self.seen.received_bytes += wire;
-                    self.request_done = true;
-                    return;
-                }
-                Piece::Ended | Piece::Failed | Piece::Bad(_) => return,
-                Piece::Nothing => {}
-            }
+        while self.discard_arrived(&mut discarded) {
             let ready = poll_fn(|_| match socket.poll_readable() {
                 Poll::Ready(()) => Poll::Ready(true),
                 Poll::Pending if core.now_ms() >= until || self.downstream.world.cut_off() => Poll::Ready(false),
@@ -50,5 +36,25 @@ impl Exchange<'_> {
                 return;
             }
         }
+    }
+
+    /// Reads what has come of the body, and sets `request_done` at its end. Whether more is worth waiting for.
+    pub(super) fn discard_arrived(&mut self, discarded: &mut u64) -> bool {
+        while *discarded < DISCARDED_BYTES_MAX {
+            match self.scratch.request_body.next(&self.downstream.socket) {
+                Piece::Data(payload, wire) => {
+                    self.seen.received_bytes += wire;
+                    *discarded += payload.len() as u64;
+                }
+                Piece::End(wire) => {
+                    self.seen.received_bytes += wire;
+                    self.request_done = true;
+                    return false;
+                }
+                Piece::Ended | Piece::Failed | Piece::Bad(_) => return false,
+                Piece::Nothing => return true,
+            }
+        }
+        false
     }
 }

@@ -112,12 +112,16 @@ impl Exchange<'_> {
             self.keep_alive = false;
             self.config.serve_stats.inc(self.downstream.listener.closing_stat());
         }
+        if !self.keep_alive || self.request_done || self.stream().is_some() {
+            return;
+        }
         // A body that the client holds back until it gets a 100 can't be waited for, and one that may be too long to read
         // isn't: the client hears so now, before it sends another request behind it.
         let request = &self.scratch.request;
-        let unread = self.stream().is_none() && !self.request_done;
-        if unread && (request.expect_continue || !discard::is_worth_reading(request.body)) {
-            self.keep_alive = false;
+        let may_come = !request.expect_continue && discard::is_worth_reading(request.body);
+        if !may_come {
+            self.discard_arrived(&mut 0);
+            self.keep_alive = self.request_done;
         }
     }
 

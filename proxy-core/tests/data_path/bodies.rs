@@ -251,13 +251,15 @@ fn a_fixed_length_request_keeps_its_length(driver: Driver) {
     }
 }
 
-/// A reply of our own to a request whose body isn't there yet.
-fn a_reply_says_that_the_connection_ends_unless_the_body_is_known_to_be_short(driver: Driver) {
+/// A reply of our own to a request whose body isn't there yet, or only in part.
+fn a_reply_says_that_the_connection_ends_unless_the_body_is_there_or_known_to_be_short(driver: Driver) {
     let proxy = Proxy::start(driver, &config("routes: [{ match: { prefix: / }, respond: { status: 200 } }]", ""));
     for (framing, connection) in [
         ("content-length: 65536", None),
         ("content-length: 65537", Some("close")),
         ("transfer-encoding: chunked", Some("close")),
+        ("transfer-encoding: chunked\r\n\r\n5\r\nx", Some("close")),
+        ("transfer-encoding: chunked\r\n\r\n1\r\nx\r\n0", None),
     ] {
         let response = proxy.client().ask(&format!("POST / HTTP/1.1\r\nhost: a\r\n{framing}\r\n\r\n"));
         assert_eq!((response.status(), response.field("connection")), (200, connection), "{framing}");
@@ -265,7 +267,7 @@ fn a_reply_says_that_the_connection_ends_unless_the_body_is_known_to_be_short(dr
 }
 
 on_both_drivers!(
-    a_reply_says_that_the_connection_ends_unless_the_body_is_known_to_be_short,
+    a_reply_says_that_the_connection_ends_unless_the_body_is_there_or_known_to_be_short,
     chunked_requests_lose_their_extensions_and_keep_their_trailers,
     chunked_responses_lose_their_extensions_and_keep_their_trailers,
     a_body_until_close_becomes_chunks_for_http_11,
