@@ -4,7 +4,9 @@
 //!
 //! The first byte of the data is a seed: how the input is cut, which limits hold, what a response answers.
 
+mod grpc;
 mod http2;
+mod http2_talk;
 
 use crate::http::h1::emit;
 use crate::http::h1::{
@@ -18,7 +20,9 @@ use crate::http::{
 use crate::proxy_protocol;
 pub use crate::tls::fuzz::records as tls_records;
 use crate::tls::{CertificateFacts, sniff, xfcc};
-pub use http2::http2;
+pub use grpc::grpc;
+pub use http2::{http2, http2_frames};
+pub use http2_talk::http2_talk;
 
 /// Hellos: an error, a hello or plain bytes never turn into something else with more bytes.
 pub fn tls_hello(data: &[u8]) {
@@ -213,7 +217,12 @@ fn read_requests(input: &[u8], seed: u8, step: usize) -> (Vec<Message>, Option<E
         arriving.from += consumed;
         let bytes = &bytes[..consumed];
         same_request_by_httparse(bytes, &head);
-        forwarded_request(bytes, &head);
+        if step >= input.len() {
+            forwarded_request(bytes, &head);
+            if !head.authority.is_empty() {
+                http2::forwarded_over_http2(bytes, &head);
+            }
+        }
         let start_line = format!(
             "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {} {}",
             head.method_span.of(bytes),
@@ -435,6 +444,13 @@ fn forwarded_response(bytes: &[u8], head: &ResponseHead, method: Method) {
     let mut out = Vec::new();
     emit::status_line(&mut out, head.status, head.reason.of(bytes));
     head.copy_fields(&mut out, bytes, FieldSet::EMPTY);
+    // Over HTTP/2 the end of a stream says that there is no body; here a length has to.
+    let says_empty = head.version == Version::Http2
+        && head.body == BodyLength::None
+        && !matches!(head.status, 100..=199 | 204 | 304);
+    if says_empty {
+        emit::content_length(&mut out, 0);
+    }
     if head.body == BodyLength::Chunked {
         emit::transfer_encoding_chunked(&mut out);
     }
@@ -444,7 +460,8 @@ fn forwarded_response(bytes: &[u8], head: &ResponseHead, method: Method) {
         HeadLimits { head_bytes_max: u32::MAX, fields_max: HeadLimits::FIELDS_MAX, ..HeadLimits::default() };
     let result = h1::parse_response(&out, &unlimited, method, &mut again);
     assert_eq!(result, Ok(Status::Complete(out.len())), "{:?}", String::from_utf8_lossy(&out));
-    assert_eq!((again.status, again.body, again.tunnel), (head.status, head.body, head.tunnel));
+    let body = if says_empty { BodyLength::Length(0) } else { head.body };
+    assert_eq!((again.status, again.body, again.tunnel), (head.status, body, head.tunnel));
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 //! gives the same messages.
 #![forbid(unsafe_code)]
 
+pub mod base64;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+pub mod grpc;
 pub mod http;
 pub mod proxy_protocol;
 pub mod tls;

@@ -1,5 +1,6 @@
 //! What the opening handshake of WebSocket (RFC 6455 4.2.2) asks of a proxy that translates it between versions of HTTP.
 
+use crate::base64;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 /// Appended to the key before it is hashed (RFC 6455 1.3).
@@ -8,28 +9,14 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key`, which is taken as it was sent.
 #[must_use]
 pub fn accept(key: &[u8]) -> Vec<u8> {
-    base64(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()).as_ref())
+    base64::encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()).as_ref())
 }
 
 /// A `Sec-WebSocket-Key` of 16 bytes that need not be secret.
 #[must_use]
 pub fn key(random: [u64; 2]) -> Vec<u8> {
     let [high, low] = random.map(u64::to_be_bytes);
-    base64(&[high, low].concat())
-}
-
-/// RFC 4648 section 4.
-fn base64(bytes: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for at in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
-            out.push(if at <= group.len() { digit } else { b'=' });
-        }
-    }
-    out
+    base64::encode(&[high, low].concat())
 }
 
 #[cfg(test)]
@@ -44,8 +31,5 @@ mod tests {
     #[test]
     fn keys_are_sixteen_bytes() {
         assert_eq!(key([0, 1]), b"AAAAAAAAAAAAAAAAAAAAAQ==");
-        assert_eq!(base64(b"Ma"), b"TWE=");
-        assert_eq!(base64(b"Man"), b"TWFu");
-        assert_eq!(base64(b""), b"");
     }
 }

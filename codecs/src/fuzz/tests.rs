@@ -49,6 +49,21 @@ fn corpus_of_http2_connections() {
 }
 
 #[test]
+fn corpus_of_http2_frames() {
+    replay("http2_frames", http2_frames);
+}
+
+#[test]
+fn corpus_of_grpc() {
+    replay("grpc", grpc);
+}
+
+#[test]
+fn corpus_of_http2_talks() {
+    replay("http2_talk", http2_talk);
+}
+
+#[test]
 fn corpus_of_tls_hellos() {
     replay("tls_hello", tls_hello);
 }
@@ -154,7 +169,7 @@ fn stream(message: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<
 }
 
 /// Kept HTTP/2 connections one after the other, some with bytes damaged.
-fn http2_frames() -> impl Strategy<Value = Vec<u8>> {
+fn http2_connection() -> impl Strategy<Value = Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/http2");
     let files = std::fs::read_dir(folder).expect("a corpus");
     let kept: Vec<_> = files.map(|file| std::fs::read(file.expect("an entry").path()).expect("a file")).collect();
@@ -188,8 +203,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn generated_http2_connections(data in http2_frames()) {
+    fn generated_http2_connections(data in http2_connection()) {
         http2(&data);
+    }
+
+    #[test]
+    fn generated_http2_talks(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        http2_talk(&data);
     }
 
     #[test]
@@ -214,6 +234,8 @@ proptest! {
         chunked(&data);
         proxy_header(&data);
         http2(&data);
+        http2_frames(&data);
+        grpc(&data);
     }
 }
 

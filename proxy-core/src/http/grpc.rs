@@ -3,9 +3,10 @@
 //! A call's result stands in `grpc-status`, in the trailers or, if there is nothing else, in the only head. Whatever
 //! this proxy has to say to the client of a call it says in the same way: its library understands nothing else.
 
+use codecs::grpc::{self, CONTENT_TYPE};
 use codecs::http::h1::emit;
 use codecs::http::h2::text_lines;
-use codecs::http::{BodyLength, Field, FieldId, RequestHead};
+use codecs::http::{BodyLength, FieldId, RequestHead};
 
 use super::client::Client;
 use super::exchange::Exchange;
@@ -16,8 +17,6 @@ use crate::log::Point;
 use crate::snapshot::{Action, HeaderEdits};
 use crate::stats::{ClusterStat, HttpStat};
 
-pub(super) const CONTENT_TYPE: &[u8] = b"application/grpc";
-
 const UNKNOWN: u32 = 2;
 const DEADLINE_EXCEEDED: u32 = 4;
 const UNIMPLEMENTED: u32 = 12;
@@ -25,9 +24,6 @@ const PERMISSION_DENIED: u32 = 7;
 const INTERNAL: u32 = 13;
 const UNAVAILABLE: u32 = 14;
 const UNAUTHENTICATED: u32 = 16;
-
-/// Digits of a timeout, by the specification.
-const TIMEOUT_DIGITS_MAX: usize = 8;
 
 /// What an exchange knows about the call that it carries.
 #[derive(Default)]
@@ -38,37 +34,6 @@ pub(super) struct Grpc {
     pub(super) web: Option<Box<Web>>,
     /// `grpc-status` of the response.
     pub(super) status: Option<u32>,
-}
-
-/// Whether this is the content type of gRPC itself; gRPC-Web is another.
-pub(super) fn is_content_type(value: &[u8]) -> bool {
-    let Some((kind, rest)) = value.split_at_checked(CONTENT_TYPE.len()) else { return false };
-    kind.eq_ignore_ascii_case(CONTENT_TYPE) && matches!(rest.first(), None | Some(b'+' | b';'))
-}
-
-/// Milliseconds that the client gives a call: 1 to 8 digits and a unit, rounded up. Anything else is no timeout and is
-/// left to the endpoint to judge.
-pub(super) fn timeout_ms(value: &[u8]) -> Option<u64> {
-    let (unit, digits) = value.split_last()?;
-    if digits.is_empty() || digits.len() > TIMEOUT_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let amount = digits.iter().fold(0u64, |amount, digit| amount * 10 + u64::from(digit - b'0'));
-    Some(match unit {
-        b'H' => amount * 3_600_000,
-        b'M' => amount * 60_000,
-        b'S' => amount * 1_000,
-        b'm' => amount,
-        b'u' => amount.div_ceil(1_000),
-        b'n' => amount.div_ceil(1_000_000),
-        _ => return None,
-    })
-}
-
-/// The number in `grpc-status`, of fields that are a head's or trailers.
-pub(super) fn status_in(fields: &[Field], bytes: &[u8]) -> Option<u32> {
-    let value = fields.iter().find(|field| field.id == FieldId::GrpcStatus)?.value.of(bytes);
-    std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
 /// What a status of HTTP is in gRPC, where something on the way answered instead of a server of gRPC.
@@ -94,31 +59,6 @@ fn status_of_fault(fault: Fault, outcome: &Outcome) -> u32 {
     }
 }
 
-/// Appends text as `grpc-message` has it: printable ASCII but for the percent sign, the rest percent-encoded.
-fn percent_encode(out: &mut Vec<u8>, text: &[u8]) {
-    for &byte in text {
-        match byte {
-            b' '..=b'$' | b'&'..=b'~' => out.push(byte),
-            _ => {
-                const HEX: &[u8; 16] = b"0123456789ABCDEF";
-                out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
-        }
-    }
-}
-
-fn emit_result(out: &mut Vec<u8>, status: u32, message: &[u8]) {
-    out.extend_from_slice(b"grpc-status: ");
-    emit::decimal(out, u64::from(status));
-    out.extend_from_slice(b"\r\n");
-    let message = message.trim_ascii_end();
-    if !message.is_empty() {
-        out.extend_from_slice(b"grpc-message: ");
-        percent_encode(out, message);
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
 fn content_type<'i>(head: &RequestHead, input: &'i [u8]) -> Option<&'i [u8]> {
     head.field(FieldId::ContentType).map(|field| field.value.of(input))
 }
@@ -129,14 +69,14 @@ impl Exchange<'_> {
         let scratch = &*self.scratch;
         let input = scratch.request_input.bytes();
         let Some(value) = content_type(&scratch.request, input) else { return };
-        self.grpc.is_call = is_content_type(value);
+        self.grpc.is_call = grpc::is_content_type(value);
         if !self.grpc.is_call && self.http.grpc_web {
             self.grpc.web = Web::of(value, &scratch.request, input).map(Box::new);
             self.grpc.is_call = self.grpc.web.is_some();
         }
         if self.grpc.is_call
             && let Some(timeout) = scratch.request.field(FieldId::GrpcTimeout)
-            && let Some(timeout_ms) = timeout_ms(timeout.value.of(input))
+            && let Some(timeout_ms) = grpc::timeout_ms(timeout.value.of(input))
         {
             // Rounded up: a client may be told at its deadline, not before.
             self.deadlines.route = self.began_us.div_ceil(1_000) + timeout_ms;
@@ -155,7 +95,7 @@ impl Exchange<'_> {
             emit::content_length(out, 0);
         }
         emit::field(out, b"content-type", self.grpc.web.as_ref().map_or(CONTENT_TYPE, |web| web.reply_content_type()));
-        emit_result(out, status, message);
+        grpc::emit_result(out, status, message);
         if headers::is_kept(edits, FieldId::Date.name()) {
             world.emit_date(out);
         }
@@ -210,7 +150,7 @@ impl Exchange<'_> {
             _ => status_of_fault(fault, outcome),
         };
         let mut lines = Vec::with_capacity(128);
-        emit_result(&mut lines, status, outcome.body.as_bytes());
+        grpc::emit_result(&mut lines, status, outcome.body.as_bytes());
         let counted = matches!(self.scratch.response.body, BodyLength::Length(_) | BodyLength::None);
         let ended = match &self.client {
             Client::Http2(stream) if stream.is_ending() => false,
@@ -231,7 +171,7 @@ impl Exchange<'_> {
     /// The head of the response came: a call may end with it.
     pub(super) fn note_call_head(&mut self) {
         let scratch = &*self.scratch;
-        self.grpc.status = status_in(&scratch.response.fields, scratch.response_input.bytes());
+        self.grpc.status = grpc::status_in(&scratch.response.fields, scratch.response_input.bytes());
     }
 
     /// The response is over: how the call went, as its trailers have it.
@@ -241,7 +181,7 @@ impl Exchange<'_> {
             Some(message) => Some(message.trailers()),
             None => scratch.response_body.trailers(),
         };
-        if let Some(status) = trailers.and_then(|trailers| status_in(trailers.fields, trailers.bytes)) {
+        if let Some(status) = trailers.and_then(|trailers| grpc::status_in(trailers.fields, trailers.bytes)) {
             self.grpc.status = Some(status);
         }
     }
@@ -282,46 +222,3 @@ const BY_STATUS: [ClusterStat; 17] = [
     ClusterStat::Grpc15,
     ClusterStat::Grpc16,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn content_types_of_grpc_are_told_from_those_that_begin_alike() {
-        for yes in ["application/grpc", "application/grpc+proto", "Application/gRPC; charset=utf-8"] {
-            assert!(is_content_type(yes.as_bytes()), "{yes}");
-        }
-        for no in ["application/grpc-web", "application/grpc-web+proto", "application/grpcx", "application/grp", ""] {
-            assert!(!is_content_type(no.as_bytes()), "{no}");
-        }
-    }
-
-    #[test]
-    fn timeouts_have_one_to_eight_digits_and_a_unit() {
-        let good = [
-            ("1H", 3_600_000),
-            ("2M", 120_000),
-            ("3S", 3_000),
-            ("100m", 100),
-            ("1u", 1),
-            ("1001u", 2),
-            ("1000000n", 1),
-            ("0m", 0),
-            ("99999999H", 359_999_996_400_000),
-        ];
-        for (text, ms) in good {
-            assert_eq!(timeout_ms(text.as_bytes()), Some(ms), "{text}");
-        }
-        for bad in ["", "S", "1", "1s", "123456789m", "-1S", "+1S", "1 S", "1.5S", "1SS", "\u{661}S"] {
-            assert_eq!(timeout_ms(bad.as_bytes()), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn messages_are_encoded_so_that_no_line_can_be_forged() {
-        let mut out = Vec::new();
-        emit_result(&mut out, 14, "50% of \u{fc}\r\nx: y\n".as_bytes());
-        assert_eq!(out, b"grpc-status: 14\r\ngrpc-message: 50%25 of %C3%BC%0D%0Ax: y\r\n");
-    }
-}

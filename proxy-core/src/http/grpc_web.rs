@@ -1,69 +1,54 @@
-//! gRPC-Web: calls from clients that can't see trailers, and often nothing but text.
-//!
-//! A request is told from gRPC by its content type alone; in the form for text, its body and the response's are base64,
-//! encoded in pieces that may each end with padding. A response's trailers travel at the end of its body, in a frame
-//! with a flag of its own.
+//! Calls by gRPC-Web: translated to gRPC on their way up, and back. See [`codecs::grpc::web`].
 
+use codecs::base64;
+use codecs::grpc::web::{self, Form};
+use codecs::grpc::{self, Frames};
 use codecs::http::h1::Trailers;
-use codecs::http::h2::{FieldRef, field_lines};
 use codecs::http::{BodyLength, FieldId, RequestHead};
 use runtime::Slice;
 
 use super::body;
 use super::client::Client;
 use super::exchange::Exchange;
-use super::grpc::{self, Grpc};
+use super::grpc::Grpc;
 use crate::fault::Fault;
-
-const WEB: &[u8] = b"application/grpc-web";
-const WEB_TEXT: &[u8] = b"application/grpc-web-text";
-/// Marks the frame that holds trailers.
-const TRAILERS_FLAG: u8 = 0x80;
-/// A flag and a length of four bytes.
-const FRAME_HEADER_BYTES: u8 = 5;
 
 /// How the client of a call speaks gRPC-Web.
 pub(super) struct Web {
-    /// The body of the request is base64.
-    text_request: bool,
-    /// The response's is to be.
-    text_response: bool,
+    /// Of the request's body.
+    request: Form,
+    /// Of the response's.
+    response: Form,
     /// What follows the content type's name: `+proto`, say, or nothing.
     suffix: Vec<u8>,
     reply_content_type: Vec<u8>,
     /// The content type of the response, if that is the answer to a call and so is translated.
     content_type_down: Option<Vec<u8>>,
-    decoder: Decoder,
+    decoder: base64::Decoder,
     frames: Frames,
-}
-
-/// What follows a content type that is `kind`.
-fn suffix_of<'v>(value: &'v [u8], kind: &[u8]) -> Option<&'v [u8]> {
-    let (name, rest) = value.split_at_checked(kind.len())?;
-    (name.eq_ignore_ascii_case(kind) && matches!(rest.first(), None | Some(b'+' | b';'))).then_some(rest)
 }
 
 impl Web {
     /// `None` if the content type is another.
     pub(super) fn of(value: &[u8], head: &RequestHead, input: &[u8]) -> Option<Web> {
-        let (text_request, suffix) = match suffix_of(value, WEB_TEXT) {
-            Some(suffix) => (true, suffix),
-            None => (false, suffix_of(value, WEB)?),
-        };
-        let accepts = |kind| {
+        let (request, suffix) = web::form_of(value)?;
+        let accepts = |form: Form| {
             let values = head.fields.iter().filter(|field| field.id == FieldId::Accept);
             let mut entries = values.flat_map(|field| field.value.of(input).split(|byte| *byte == b','));
-            entries.any(|entry| suffix_of(entry.trim_ascii(), kind).is_some())
+            entries.any(|entry| form.suffix_of(entry.trim_ascii()).is_some())
         };
-        let text_response = accepts(WEB_TEXT) || (text_request && !accepts(WEB));
-        let reply_content_type = [if text_response { WEB_TEXT } else { WEB }, b"+proto"].concat();
+        let response = match accepts(Form::Text) || (request == Form::Text && !accepts(Form::Binary)) {
+            true => Form::Text,
+            false => Form::Binary,
+        };
+        let reply_content_type = [response.content_type(), b"+proto"].concat();
         Some(Web {
-            text_request,
-            text_response,
+            request,
+            response,
             suffix: suffix.to_vec(),
             reply_content_type,
             content_type_down: None,
-            decoder: Decoder::default(),
+            decoder: base64::Decoder::default(),
             frames: Frames::default(),
         })
     }
@@ -75,7 +60,7 @@ impl Web {
 
     /// The content type of a response whose own is gRPC's.
     fn content_type(&self, upstream: &[u8]) -> Vec<u8> {
-        let kind = if self.text_response { WEB_TEXT } else { WEB };
+        let kind = self.response.content_type();
         match upstream.get(grpc::CONTENT_TYPE.len()..) {
             Some(suffix) if !suffix.is_empty() => [kind, suffix].concat(),
             _ => self.reply_content_type.clone(),
@@ -88,7 +73,7 @@ impl Web {
 
     /// The frame with which the response's body ends, if it is translated.
     pub(super) fn end_of_response(&self, trailers: Option<Trailers<'_>>) -> Option<Vec<u8>> {
-        self.content_type_down.is_some().then(|| self.trailers(trailers))
+        self.content_type_down.is_some().then(|| self.frame(&web::trailer_lines(trailers)))
     }
 
     /// The frame that ends a translated response that broke off, with these lines; `None` if it broke off within a message.
@@ -96,26 +81,9 @@ impl Web {
         (self.content_type_down.is_some() && self.frames.is_between()).then(|| self.frame(lines))
     }
 
-    fn trailers(&self, trailers: Option<Trailers<'_>>) -> Vec<u8> {
-        let mut lines = Vec::new();
-        if let Some(trailers) = trailers {
-            for FieldRef { name, value, .. } in field_lines(trailers.bytes, trailers.fields) {
-                lines.extend(name.iter().map(u8::to_ascii_lowercase));
-                lines.extend_from_slice(b": ");
-                lines.extend_from_slice(value);
-                lines.extend_from_slice(b"\r\n");
-            }
-        }
-        self.frame(&lines)
-    }
-
     fn frame(&self, lines: &[u8]) -> Vec<u8> {
-        let mut frame = vec![TRAILERS_FLAG, 0, 0, 0, 0];
-        frame.extend_from_slice(lines);
-        // Trailers are bounded far below 4 GiB.
-        let len = (frame.len() - 5) as u32;
-        frame[1..5].copy_from_slice(&len.to_be_bytes());
-        if self.text_response { base64(&frame) } else { frame }
+        let frame = web::trailers_frame(lines);
+        if self.response == Form::Text { base64::encode(&frame) } else { frame }
     }
 }
 
@@ -133,10 +101,11 @@ impl Exchange<'_> {
         let request = &mut self.scratch.request;
         request.te_trailers = true;
         for field in &mut request.fields {
-            let differs = field.id == FieldId::ContentType || (field.id == FieldId::ContentLength && web.text_request);
+            let differs =
+                field.id == FieldId::ContentType || (field.id == FieldId::ContentLength && web.request == Form::Text);
             field.hop_by_hop |= differs;
         }
-        if web.text_request && !request.body.is_empty() {
+        if web.request == Form::Text && !request.body.is_empty() {
             request.body = BodyLength::Chunked;
         }
     }
@@ -144,8 +113,8 @@ impl Exchange<'_> {
     /// A piece of the request's body as the endpoint gets it; it may be empty.
     pub(super) fn translate_up(&mut self, piece: Slice) -> Result<Slice, Fault> {
         match &mut self.grpc.web {
-            Some(web) if web.text_request => {
-                let decoded = web.decoder.decode(&piece).map_err(|Malformed| Fault::BadGrpcWeb)?;
+            Some(web) if web.request == Form::Text => {
+                let decoded = web.decoder.decode(&piece).map_err(|base64::Malformed| Fault::BadGrpcWeb)?;
                 Ok(self.downstream.world.core.own(decoded.into_boxed_slice()))
             }
             _ => Ok(piece),
@@ -155,7 +124,7 @@ impl Exchange<'_> {
     /// The request's body has ended: a fault if that was in the middle of something.
     pub(super) fn check_end_of_request(&self) -> Result<(), Fault> {
         match &self.grpc.web {
-            Some(web) if web.decoder.count > 0 => Err(Fault::BadGrpcWeb),
+            Some(web) if !web.decoder.is_between() => Err(Fault::BadGrpcWeb),
             _ => Ok(()),
         }
     }
@@ -186,9 +155,9 @@ impl Exchange<'_> {
         match &mut self.grpc.web {
             Some(web) if web.content_type_down.is_some() => {
                 web.frames.pass(&piece);
-                match web.text_response {
-                    true => self.downstream.world.core.own(base64(&piece).into_boxed_slice()),
-                    false => piece,
+                match web.response {
+                    Form::Text => self.downstream.world.core.own(base64::encode(&piece).into_boxed_slice()),
+                    Form::Binary => piece,
                 }
             }
             _ => piece,
@@ -217,155 +186,17 @@ impl Exchange<'_> {
     }
 }
 
-/// Where a body is among its messages, each of which has a flag and its length in front.
-#[derive(Default)]
-struct Frames {
-    /// Bytes of the header that are there.
-    header: u8,
-    /// Bytes of the message that are still to come.
-    left: u32,
-}
-
-impl Frames {
-    fn pass(&mut self, mut bytes: &[u8]) {
-        while let Some((&byte, rest)) = bytes.split_first() {
-            if self.header < FRAME_HEADER_BYTES {
-                // The flag goes out on the left when the length is whole.
-                self.left = self.left << 8 | u32::from(if self.header == 0 { 0 } else { byte });
-                self.header += 1;
-                bytes = rest;
-            }
-            if self.header == FRAME_HEADER_BYTES {
-                let taken = bytes.len().min(self.left as usize);
-                bytes = &bytes[taken..];
-                self.left -= taken as u32;
-                if self.left == 0 {
-                    self.header = 0;
-                }
-            }
-        }
-    }
-
-    /// Every message that began is whole.
-    fn is_between(&self) -> bool {
-        self.header == 0
-    }
-}
-
-/// The text isn't base64.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Malformed;
-
-/// Decodes base64 that comes in any pieces, and may have padding at the end of each group of four.
-#[derive(Default)]
-struct Decoder {
-    bits: u32,
-    /// Letters of the group so far, padding included.
-    count: u8,
-    padding: u8,
-}
-
-impl Decoder {
-    fn decode(&mut self, text: &[u8]) -> Result<Vec<u8>, Malformed> {
-        let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
-        for &letter in text {
-            let value = match letter {
-                b'A'..=b'Z' => letter - b'A',
-                b'a'..=b'z' => letter - b'a' + 26,
-                b'0'..=b'9' => letter - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                b'=' if self.count >= 2 => {
-                    self.padding += 1;
-                    0
-                }
-                _ => return Err(Malformed),
-            };
-            if self.padding > 0 && letter != b'=' {
-                return Err(Malformed);
-            }
-            self.bits = self.bits << 6 | u32::from(value);
-            self.count += 1;
-            if self.count == 4 {
-                let [_, bytes @ ..] = self.bits.to_be_bytes();
-                out.extend_from_slice(&bytes[..3 - usize::from(self.padding)]);
-                *self = Decoder::default();
-            }
-        }
-        Ok(out)
-    }
-}
-
-fn base64(bytes: &[u8]) -> Vec<u8> {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let mut whole = [0; 4];
-        whole[1..=group.len()].copy_from_slice(group);
-        let bits = u32::from_be_bytes(whole);
-        for at in 0..4 {
-            out.push(match at <= group.len() {
-                true => LETTERS[(bits >> (18 - 6 * at) & 63) as usize],
-                false => b'=',
-            });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn base64_comes_back_in_any_pieces() {
-        for len in 0..40u8 {
-            let bytes: Vec<u8> = (0..len).map(|at| at.wrapping_mul(77)).collect();
-            let (first, second) = bytes.split_at(bytes.len() / 2);
-            // Two groups with padding each, one after the other.
-            let text = [base64(first), base64(second)].concat();
-            for size in 1..=text.len().max(1) {
-                let mut decoder = Decoder::default();
-                let decoded: Vec<u8> =
-                    text.chunks(size).flat_map(|piece| decoder.decode(piece).expect("base64")).collect();
-                assert_eq!(decoded, bytes);
-                assert_eq!(decoder.count, 0);
-            }
-        }
-        assert_eq!(base64(b"foobar!"), b"Zm9vYmFyIQ==");
-    }
-
-    #[test]
-    fn what_is_not_base64_is_refused() {
-        for bad in ["=", "A===", "AA=A", "A A=", "AA-A", "\u{e4}AAA"] {
-            assert_eq!(Decoder::default().decode(bad.as_bytes()), Err(Malformed), "{bad}");
-        }
-    }
-
-    #[test]
-    fn messages_are_told_apart_in_any_pieces() {
-        let body = [&b"\0\0\0\0\x05hello"[..], b"\0\0\0\0\0", &[1, 0, 0, 1, 44], &[7; 300]].concat();
-        let ends = [0, 10, 15, 320];
-        for size in 1..=body.len() {
-            let (mut frames, mut at) = (Frames::default(), 0);
-            for piece in body.chunks(size) {
-                frames.pass(piece);
-                at += piece.len();
-                assert_eq!(frames.is_between(), ends.contains(&at), "{at}");
-            }
-        }
-    }
-
-    #[test]
-    fn trailers_are_a_frame_of_their_own() {
-        let value = b"application/grpc-web+proto";
-        let web = Web::of(value, &RequestHead::default(), b"").expect("gRPC-Web");
-        assert_eq!(web.trailers(None), [0x80, 0, 0, 0, 0]);
+    fn content_types_keep_their_suffix() {
+        let web = Web::of(b"application/grpc-web+proto", &RequestHead::default(), b"").expect("gRPC-Web");
         assert_eq!(web.upstream_content_type(), b"application/grpc+proto");
         assert_eq!(web.content_type(b"application/grpc"), b"application/grpc-web+proto");
         let text = Web::of(b"application/grpc-web-text", &RequestHead::default(), b"").expect("gRPC-Web");
         assert_eq!(text.content_type(b"application/grpc+json"), b"application/grpc-web-text+json");
         assert!(Web::of(b"application/grpc", &RequestHead::default(), b"").is_none());
-        assert!(Web::of(b"application/grpc-websocket", &RequestHead::default(), b"").is_none());
     }
 }

@@ -101,8 +101,16 @@ impl ReceiveWindow {
         self.available += by;
     }
 
+    /// This is the window that its sender knows, and nothing is lost of its size.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn accounts_for(self, sender: SendWindow, held: Option<usize>) {
+        assert_eq!(self.available, sender.0, "both sides know the same window");
+        assert_eq!(self.sum(), i64::from(self.size), "nothing is lost");
+        assert!(held.is_none_or(|held| held == self.held as usize), "{held:?} are held, not {}", self.held);
+    }
+
     /// Everything that is accounted for adds up to the window's size; for tests.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn sum(&self) -> i64 {
         self.available + i64::from(self.held) + i64::from(self.released)
     }

@@ -98,6 +98,11 @@ impl Streams {
         self.slots.get(stream.slot as usize)
     }
 
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.slots.iter().filter(|stream| stream.id != 0)
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.slots.iter_mut().filter(|stream| stream.id != 0)
     }

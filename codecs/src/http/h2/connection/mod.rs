@@ -314,6 +314,18 @@ impl Connection {
         self.budgets.earn(Budget::SmallData, 1, limits);
     }
 
+    /// With nothing under way, what the peer thinks that it may send is what this side thinks, and what this side has
+    /// neither allowed anew nor hears of again is none; `held` bytes haven't been released.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn accounts_for(&self, peer: &Connection, held: usize) {
+        self.receive_window.accounts_for(peer.send_window, Some(held));
+        for stream in self.streams.iter().filter(|stream| stream.remote_open) {
+            let sender = peer.streams.find(stream.id).and_then(|found| peer.streams.get(found));
+            let sender = sender.expect("a stream that its peer hasn't ended");
+            stream.receive_window.accounts_for(sender.send_window, None);
+        }
+    }
+
     /// Nobody has opened this stream yet.
     fn is_idle(&self, id: u32) -> bool {
         let opened_by_client = id % 2 == 1;

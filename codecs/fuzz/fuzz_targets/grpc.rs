@@ -1,0 +1,4 @@
+//! See `codecs::fuzz::grpc`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| codecs::fuzz::grpc(data));
