@@ -74,6 +74,82 @@ mod random {
 
     const GOOD: &str = include_str!("../../configs/all.yaml");
 
+    fn odd() -> impl Strategy<Value = String> {
+        let odd = [
+            "0",
+            "-1",
+            "1",
+            "18446744073709551615",
+            "18446744073709551616",
+            "1e309",
+            "0.5",
+            "-0.0",
+            ".nan",
+            "''",
+            "'\\0'",
+            "~",
+            "null",
+            "true",
+            "[]",
+            "{}",
+            "[[]]",
+            "{a: b}",
+            "0s",
+            "1ns",
+            "1us",
+            "584554531y",
+            "18446744073709551615s",
+            "999999999999999h",
+            "1d",
+            "1ms",
+            "0B",
+            "17179869184GiB",
+            "1KiB",
+            "off",
+            "'*'",
+            "'**'",
+            "'*.a'",
+            "a",
+            "/",
+            "//",
+            "/%",
+            "'('",
+            "'(a{1000}){1000}'",
+            "'\\u{e4}'",
+            "127.0.0.1:0",
+            "'[::]:65535'",
+            "'[::1]:65536'",
+            "unix:/a",
+            "a:b",
+            "'127.0.0.1/33'",
+            "'::/0'",
+            "200",
+            "99",
+            "600",
+            "|",
+            ">",
+            "&a x",
+            "*a",
+            "'%'",
+            "'%REQ('",
+            "'%REQ(a)%:99999999999'",
+            "{ prefix: / }",
+            "{ exact: '' }",
+            "{ regex: '[' }",
+            "{ name: a, value: \"\\r\\n\" }",
+            "app",
+            "GET",
+            "0x10",
+            "1_000",
+        ];
+        prop_oneof![
+            4 => prop::sample::select(odd.to_vec()).prop_map(str::to_owned),
+            1 => any::<i128>().prop_map(|number| number.to_string()),
+            1 => (any::<u64>(), "[a-zA-Z]{1,3}").prop_map(|(number, unit)| format!("{number}{unit}")),
+            1 => "'[ -&(-~]{0,40}'",
+        ]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
         #[test]
@@ -88,6 +164,28 @@ mod random {
                 prop_assert!(diagnostics.has_errors() && !diagnostics.to_string().is_empty());
                 let lines = text.lines().count() as u32;
                 prop_assert!(diagnostics.list().all(|diagnostic| diagnostic.span.line <= lines + 1));
+            }
+        }
+
+        /// Values of other kinds, or beyond any bound, in the places of good ones.
+        #[test]
+        fn odd_values_never_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), odd()), 1..4)) {
+            let mut lines: Vec<String> = GOOD.lines().map(str::to_owned).collect();
+            for (at, odd) in changes {
+                let at = at.index(lines.len());
+                if let Some((key, _)) = lines[at].split_once(": ") {
+                    lines[at] = format!("{key}: {odd}");
+                }
+            }
+            let text = lines.join("\n");
+            match corelane::config::parse("odd.yaml", &text) {
+                Err(diagnostics) => {
+                    prop_assert!(diagnostics.has_errors() && !diagnostics.to_string().is_empty());
+                    let lines = text.lines().count() as u32;
+                    prop_assert!(diagnostics.list().all(|diagnostic| diagnostic.span.line <= lines + 1));
+                }
+                // What is taken can be run.
+                Ok(model) => drop(super::common::compiled(&model)),
             }
         }
 
