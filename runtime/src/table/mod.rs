@@ -23,10 +23,12 @@ use crate::sys::RawAddress;
 pub const RECEIVED_BYTES_HIGH: usize = 256 * 1024;
 /// Received and not yet taken: at or below this receiving goes on.
 pub const RECEIVED_BYTES_LOW: usize = 64 * 1024;
-/// Every connection begins as a bulk receiver (single receives), which is one that gets less than this no longer: then
-/// its receives are multishot. The kernel repeats a multishot receive up to 32 times before we hear of the first, which
-/// could be megabytes of a response that nobody reads.
+/// Every connection begins as a bulk receiver (single receives), which is one that gets less than this several times in a
+/// row no longer: then its receives are multishot. The kernel repeats a multishot receive up to 32 times before we hear of
+/// the first, which could be megabytes of a response that nobody reads.
 const BULK_BYTES_MIN: usize = 16 * 1024;
+/// How often in a row: a large response, too, comes in small pieces now and then, where its sender is slow.
+const SMALL_RECEIVES_MAX: u8 = 4;
 /// How long a closed socket may take to send what is queued.
 pub const FLUSH_TIMEOUT_MS: u64 = 10_000;
 /// How long a lingering close waits for the peer's end (Envoy's delayed_close_timeout).
@@ -112,6 +114,8 @@ pub(crate) struct Entry {
     pub(crate) fd: RawFd,
     pub(crate) phase: Phase,
     pub(crate) flags: u16,
+    /// Receives of less than [`BULK_BYTES_MIN`] in a row.
+    small_receives: u8,
     /// Operations that the kernel has not finished.
     pub(crate) outstanding: u16,
     waiter: TaskId,
@@ -136,6 +140,7 @@ impl Entry {
             fd: -1,
             phase: Phase::Free,
             flags: 0,
+            small_receives: 0,
             outstanding: 0,
             waiter: TaskId::NONE,
             error: 0,
@@ -457,6 +462,29 @@ fn append_copy(chain: &mut VecDeque<Slice>, pool: &Pool, mut bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is asked for after receives of these sizes, each of which has been taken.
+    fn receive_after(sizes: &[usize]) -> Option<Action> {
+        let (pool, mut table) = (Pool::new(1), Table::new());
+        let key = table.add(Descriptor::simulated(0), Phase::Open, None);
+        for &size in sizes {
+            table.next_action(key.index);
+            table.received(&pool, key.index, pool.heap(vec![0; size].into()));
+            table.take_received(key);
+            table.receive_stopped(key.index);
+        }
+        table.next_action(key.index)
+    }
+
+    #[test]
+    fn only_small_receives_in_a_row_are_repeated_by_the_kernel() {
+        let (once, repeated) = (Some(Action::Receive { once: true }), Some(Action::Receive { once: false }));
+        let (small, large) = (BULK_BYTES_MIN - 1, BULK_BYTES_MIN);
+        assert_eq!(receive_after(&[]), once);
+        assert_eq!(receive_after(&[small, small, small]), once);
+        assert_eq!(receive_after(&[small, small, small, small]), repeated);
+        assert_eq!(receive_after(&[small, small, small, large, small, small, small]), once);
+    }
 
     #[test]
     fn a_send_is_full_with_so_many_bytes_or_parts() {

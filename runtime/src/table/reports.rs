@@ -1,7 +1,7 @@
 //! What drivers report to the table. The driver has checked the generation.
 
 use super::flag::*;
-use super::{BULK_BYTES_MIN, Key, Phase, RECEIVED_BYTES_HIGH, Table};
+use super::{BULK_BYTES_MIN, Key, Phase, RECEIVED_BYTES_HIGH, SMALL_RECEIVES_MAX, Table};
 use crate::buffers::{Pool, Slice};
 use crate::descriptor::Descriptor;
 
@@ -19,7 +19,8 @@ impl Table {
             return;
         }
         let len = slice.len();
-        if len < BULK_BYTES_MIN {
+        entry.small_receives = if len < BULK_BYTES_MIN { entry.small_receives.saturating_add(1) } else { 0 };
+        if entry.small_receives >= SMALL_RECEIVES_MAX {
             entry.flags &= !BULK;
         }
         entry.received_bytes += len;
