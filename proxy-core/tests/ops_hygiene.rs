@@ -90,6 +90,32 @@ fn low_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
+/// Has the process begin with every capability inheritable and ambient: programs that it starts would get them all.
+fn with_ambient_capabilities(command: &mut Command) {
+    let raise = || {
+        let version_3: [u32; 2] = [0x2008_0522, 0];
+        let mut sets = [0u32; 6];
+        // SAFETY: header and sets are of capget(2)'s layout, version 3; prctl gets no pointers.
+        unsafe {
+            if libc::syscall(libc::SYS_capget, version_3.as_ptr(), sets.as_mut_ptr()) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            // Effective, permitted, inheritable; the low halves first.
+            (sets[2], sets[5]) = (sets[1], sets[4]);
+            if libc::syscall(libc::SYS_capset, version_3.as_ptr(), sets.as_ptr()) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            for capability in 0..64 as libc::c_ulong {
+                // Fails for those that the process hasn't.
+                libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, capability, 0, 0);
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes async-signal-safe calls only.
+    unsafe { command.pre_exec(raise) };
+}
+
 fn dropping<'a>(driver: &'a str, cpus: &'a str, user: &'a str, group: &'a str) -> Vec<&'a str> {
     vec!["--driver", driver, "--cores", cpus, "--user", user, "--group", group]
 }
@@ -113,7 +139,8 @@ fn privileges_are_gone_on_every_thread(driver: &str) {
     let (listen, low) = (free_address(), low_address());
     let (user, group, cpus) = (USER.to_string(), GROUP.to_string(), two_cpus());
     let arguments = dropping(driver, &cpus, &user, &group);
-    let mut proxy = Proxy::start_in(Folder::public(), &simple(low, &[origin.address]), &arguments, |_| {});
+    let config = simple(low, &[origin.address]);
+    let mut proxy = Proxy::start_in(Folder::public(), &config, &arguments, with_ambient_capabilities);
     let pid = proxy.pid();
     ok(low);
     assert_given_up(pid, 0);
@@ -146,7 +173,8 @@ fn the_right_to_bind_can_be_kept(driver: &str) {
     let (user, group, cpus) = (USER.to_string(), GROUP.to_string(), two_cpus());
     let mut arguments = dropping(driver, &cpus, &user, &group);
     arguments.push("--keep-bind");
-    let proxy = Proxy::start_in(Folder::public(), &simple(first, &[origin.address]), &arguments, |_| {});
+    let config = simple(first, &[origin.address]);
+    let proxy = Proxy::start_in(Folder::public(), &config, &arguments, with_ambient_capabilities);
     ok(first);
     // Sockets of another kind, beside those that root has made: the kernel lets only one user's share a port.
     let other = proxy.reload(&tcp(first, origin.address));

@@ -178,7 +178,6 @@ pub fn become_user(identity: &Identity, keep_bind: bool) -> io::Result<()> {
     check("setresgid", unsafe { libc::setresgid(group, group, group) })?;
     // SAFETY: no pointers.
     check("setresuid", unsafe { libc::setresuid(user, user, user) })?;
-    prctl("PR_CAP_AMBIENT_CLEAR_ALL", libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong)?;
     set_capabilities(kept)?;
     prctl("PR_SET_KEEPCAPS", libc::PR_SET_KEEPCAPS, 0)?;
     verify(identity, kept)
@@ -221,6 +220,7 @@ fn halves(kept: u64) -> [CapabilitySets; 2] {
     [kept as u32, (kept >> 32) as u32].map(|half| CapabilitySets { effective: half, permitted: half, inheritable: 0 })
 }
 
+/// Nothing stays inheritable, and with that nothing ambient (capabilities(7)).
 fn set_capabilities(kept: u64) -> io::Result<()> {
     let mut header = CapabilityHeader { version: CAPABILITY_VERSION_3, pid: 0 };
     let sets = halves(kept);
