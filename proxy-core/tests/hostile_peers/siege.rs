@@ -40,15 +40,62 @@ impl Default for Attack {
 }
 
 impl Attack {
-    fn begin(&self, address: SocketAddr) -> Vec<Option<TcpStream>> {
+    fn begin(&self, address: SocketAddr) -> Vec<Attacker<'_>> {
         let begin = |_| {
-            let mut stream = TcpStream::connect(address).expect("connects");
+            let stream = TcpStream::connect(address).expect("connects");
             stream.set_nonblocking(true).expect("not blocking");
-            // As much as goes; it may be over already.
-            let _ = stream.write_all(&self.first);
-            Some(stream)
+            let mut attacker = Attacker { stream: Some(stream), first: &self.first, trickled: 0 };
+            attacker.begin();
+            attacker
         };
         (0..self.connections).map(begin).collect()
+    }
+}
+
+struct Attacker<'a> {
+    /// `None`: it has ended.
+    stream: Option<TcpStream>,
+    /// What is left of that. The kernel may be short of memory for sockets and take a part only, or nothing.
+    first: &'a [u8],
+    trickled: usize,
+}
+
+impl Attacker<'_> {
+    /// Sends what is left of the beginning, as far as it goes; it may be over already.
+    fn begin(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
+        while !self.first.is_empty() {
+            match stream.write(self.first) {
+                Ok(sent) => self.first = &self.first[sent..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => self.first = &[],
+            }
+        }
+    }
+
+    /// Sends a byte more of `trickle` and reads what there is.
+    fn go_on(&mut self, trickle: &[u8], reads: bool) {
+        self.begin();
+        let Some(stream) = &mut self.stream else { return };
+        let blocks = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
+        let mut is_open = true;
+        if !trickle.is_empty() && self.first.is_empty() {
+            match stream.write(&[trickle[self.trickled % trickle.len()]]) {
+                Ok(sent) => self.trickled += sent,
+                Err(error) => is_open = blocks(&error),
+            }
+        }
+        while is_open && reads {
+            match stream.read(&mut [0; 4096]) {
+                Ok(0) => is_open = false,
+                Ok(_) => {}
+                Err(error) if blocks(&error) => return,
+                Err(_) => is_open = false,
+            }
+        }
+        if !is_open && reads {
+            self.stream = None;
+        }
     }
 }
 
@@ -150,7 +197,7 @@ impl Besieged {
         let mut attackers = attack.begin(self.proxy.raw);
         let began = Instant::now();
         let mut peak = before;
-        for round in 0.. {
+        loop {
             neighbours.are_well();
             peak = peak.max(self.proxy.resident_bytes());
             let done = self.stat(attack.counter) - counted;
@@ -166,13 +213,7 @@ impl Besieged {
                 attack.counter,
                 self.counted()
             );
-            let byte = attack.trickle.get(round % attack.trickle.len().max(1)).copied();
-            for attacker in &mut attackers {
-                let is_open = attacker.as_mut().is_some_and(|stream| goes_on(stream, byte, attack.reads));
-                if !is_open && attack.reads {
-                    *attacker = None;
-                }
-            }
+            attackers.iter_mut().for_each(|attacker| attacker.go_on(&attack.trickle, attack.reads));
             std::thread::sleep(TRICKLE);
         }
         neighbours.are_well();
@@ -180,26 +221,6 @@ impl Besieged {
         assert_eq!(self.stat(attack.counter) - counted, attack.connections as u64, "{}", attack.counter);
         eprintln!("{}: {each} bytes a connection, over after {:?}", attack.counter, began.elapsed());
         assert!(each <= attack.bytes_max, "{each} bytes a connection, instead of {}", attack.bytes_max);
-    }
-}
-
-/// Sends a byte more and reads what there is; false when the connection has ended.
-fn goes_on(stream: &mut TcpStream, byte: Option<u8>, reads: bool) -> bool {
-    let blocks = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
-    if let Some(byte) = byte
-        && stream.write(&[byte]).is_err_and(|error| !blocks(&error))
-    {
-        return false;
-    }
-    if !reads {
-        return true;
-    }
-    loop {
-        match stream.read(&mut [0; 4096]) {
-            Ok(0) => return false,
-            Ok(_) => {}
-            Err(error) => return blocks(&error),
-        }
     }
 }
 
