@@ -103,9 +103,11 @@ impl Executor {
         let slot = &mut slots[index as usize];
         slot.future = Some(future);
         slot.live = true;
-        slot.queued = true;
         self.live.set(self.live.get() + 1);
-        self.ready.borrow_mut().push_back(index);
+        // A predecessor that woke itself and ended has left the place in the queue.
+        if !std::mem::replace(&mut slot.queued, true) {
+            self.ready.borrow_mut().push_back(index);
+        }
     }
 
     /// The task that is running now.
@@ -220,46 +222,4 @@ pub async fn yield_now() {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::rc::Rc;
-
-    #[test]
-    fn a_late_wake_of_an_ended_task_does_not_reach_its_successor() {
-        let executor = Executor::new(0);
-        let first = Rc::new(Cell::new(TaskId::NONE));
-        let polls = Rc::new(Cell::new(0));
-        let executor = Rc::new(executor);
-        let (inner, seen) = (executor.clone(), first.clone());
-        executor.spawn(async move { seen.set(inner.current()) });
-        executor.run(10);
-        assert_eq!(executor.live(), 0);
-        let counted = polls.clone();
-        executor.spawn(std::future::poll_fn(move |_| {
-            counted.set(counted.get() + 1);
-            Poll::<()>::Pending
-        }));
-        executor.run(10);
-        executor.wake(first.get());
-        executor.run(10);
-        assert_eq!(polls.get(), 1);
-    }
-
-    #[test]
-    fn waking_twice_polls_once() {
-        let executor = Rc::new(Executor::new(0));
-        let (id, polls) = (Rc::new(Cell::new(TaskId::NONE)), Rc::new(Cell::new(0)));
-        let (inner, seen, counted) = (executor.clone(), id.clone(), polls.clone());
-        executor.spawn(std::future::poll_fn(move |_| {
-            seen.set(inner.current());
-            counted.set(counted.get() + 1);
-            Poll::<()>::Pending
-        }));
-        executor.run(10);
-        executor.wake(id.get());
-        executor.wake(id.get());
-        executor.run(10);
-        assert_eq!(polls.get(), 2);
-        assert!(!executor.has_ready());
-    }
-}
+mod tests;

@@ -460,42 +460,4 @@ fn append_copy(chain: &mut VecDeque<Slice>, pool: &Pool, mut bytes: &[u8]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What is asked for after receives of these sizes, each of which has been taken.
-    fn receive_after(sizes: &[usize]) -> Option<Action> {
-        let (pool, mut table) = (Pool::new(1), Table::new());
-        let key = table.add(Descriptor::simulated(0), Phase::Open, None);
-        for &size in sizes {
-            table.next_action(key.index);
-            table.received(&pool, key.index, pool.heap(vec![0; size].into()));
-            table.take_received(key);
-            table.receive_stopped(key.index);
-        }
-        table.next_action(key.index)
-    }
-
-    #[test]
-    fn only_small_receives_in_a_row_are_repeated_by_the_kernel() {
-        let (once, repeated) = (Some(Action::Receive { once: true }), Some(Action::Receive { once: false }));
-        let (small, large) = (BULK_BYTES_MIN - 1, BULK_BYTES_MIN);
-        assert_eq!(receive_after(&[]), once);
-        assert_eq!(receive_after(&[small, small, small]), once);
-        assert_eq!(receive_after(&[small, small, small, small]), repeated);
-        assert_eq!(receive_after(&[small, small, small, large, small, small, small]), once);
-    }
-
-    #[test]
-    fn a_send_is_full_with_so_many_bytes_or_parts() {
-        let pool = Pool::new(1);
-        let taken = |part_bytes: usize, parts: usize| {
-            let mut entry = Entry::new();
-            entry.send = (0..parts).map(|_| pool.heap(vec![0; part_bytes].into())).collect();
-            entry.next_send().count()
-        };
-        assert_eq!((taken(100, 3), taken(100, 40)), (3, SEND_PARTS_MAX));
-        assert_eq!((taken(SEND_BYTES / 2, 5), taken(SEND_BYTES / 2 - 1, 5)), (2, 3));
-        assert_eq!(taken(10 * SEND_BYTES, 2), 1, "a part is never split");
-    }
-}
+mod tests;
