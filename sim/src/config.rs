@@ -105,11 +105,14 @@ impl Plan {
             "  - name: {name}\n    address: {address}\n    http:\n      upgrades: [websocket]\n      requests_per_connection_max: {last}\n      \
              timeouts: {{ stream_idle: 1h }}\n      routes:\n"
         );
-        let retry = "retry: { on: [connect_failure, reset], attempts: 2 }";
-        let retry = if self.retries { retry } else { "timeout: 0s" };
+        let retry = "\n          retry: { on: [connect_failure, reset], attempts: 2 }";
+        let retry = if self.retries { retry } else { "" };
         let _ =
             writeln!(out, "        - match: {{ prefix: /second/ }}\n          cluster: second\n          timeout: 0s");
-        let _ = writeln!(out, "        - match: {{ prefix: /retried/ }}\n          cluster: plain\n          {retry}");
+        let _ = writeln!(
+            out,
+            "        - match: {{ prefix: /retried/ }}\n          cluster: plain\n          timeout: 0s{retry}"
+        );
         let _ =
             writeln!(out, "        - match: {{ prefix: /calls/ }}\n          cluster: second\n          timeout: 0s");
         let _ = writeln!(
