@@ -172,7 +172,8 @@ fn stream(message: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Vec<
 fn http2_connection() -> impl Strategy<Value = Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/http2");
     let files = std::fs::read_dir(folder).expect("a corpus");
-    let kept: Vec<_> = files.map(|file| std::fs::read(file.expect("an entry").path()).expect("a file")).collect();
+    let kept = files.map(|file| std::fs::read(file.expect("an entry").path()).expect("a file"));
+    let kept: Vec<_> = kept.filter(|data| !data.is_empty()).collect();
     let damage = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
     (prop::collection::vec(prop::sample::select(kept), 1..6), damage).prop_map(|(connections, damage)| {
         let mut bytes = vec![connections[0][0]];
@@ -182,10 +183,10 @@ fn http2_connection() -> impl Strategy<Value = Vec<u8>> {
             while let Some((header, tail)) = rest.split_first_chunk::<9>() {
                 let mut header = *header;
                 if header[8] != 0 {
-                    header[8] += 4 * number as u8;
+                    header[8] = header[8].wrapping_add(4 * number as u8);
                 }
                 let length = u16::from_be_bytes([header[1], header[2]]);
-                let (payload, tail) = tail.split_at(usize::from(length));
+                let (payload, tail) = tail.split_at(usize::from(length).min(tail.len()));
                 bytes.extend_from_slice(&header);
                 bytes.extend_from_slice(payload);
                 rest = tail;
