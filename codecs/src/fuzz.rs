@@ -239,7 +239,7 @@ fn read_requests(input: &[u8], seed: u8, step: usize) -> (Vec<Message>, Option<E
         let decoder = BodyDecoder::new(head.body, &limits);
         let message = message(start_line, bytes, &head.fields, head.body);
         let tunnel = head.method == Method::Connect;
-        if let Err(error) = read_body(&mut arriving, decoder, message, &mut messages) {
+        if let Err(error) = read_body(&mut arriving, &limits, decoder, message, &mut messages) {
             return (messages, Some(error));
         }
         if tunnel || messages.last().is_some_and(|last| !last.complete) {
@@ -266,6 +266,7 @@ fn read_responses(input: &[u8], seed: u8, step: usize) -> (Vec<Message>, Option<
         };
         arriving.from += consumed;
         let bytes = &bytes[..consumed];
+        within(&limits, bytes, &head.fields);
         same_response_by_httparse(bytes, &head);
         forwarded_response(bytes, &head, method);
         let start_line = format!(
@@ -279,13 +280,19 @@ fn read_responses(input: &[u8], seed: u8, step: usize) -> (Vec<Message>, Option<
         );
         let decoder = BodyDecoder::for_response(head.body, &limits);
         let message = message(start_line, bytes, &head.fields, head.body);
-        if let Err(error) = read_body(&mut arriving, decoder, message, &mut messages) {
+        if let Err(error) = read_body(&mut arriving, &limits, decoder, message, &mut messages) {
             return (messages, Some(error));
         }
         if head.tunnel || messages.last().is_some_and(|last| !last.complete) {
             return (messages, None);
         }
     }
+}
+
+/// A head that was accepted doesn't exceed what bounds it.
+fn within(limits: &HeadLimits, head: &[u8], fields: &[Field]) {
+    assert!(head.len() <= limits.head_bytes_max as usize, "{} bytes of a head", head.len());
+    assert!(fields.len() <= limits.fields_max as usize, "{} fields", fields.len());
 }
 
 fn message(start_line: String, bytes: &[u8], fields: &[Field], body: BodyLength) -> Message {
@@ -298,6 +305,7 @@ fn message(start_line: String, bytes: &[u8], fields: &[Field], body: BodyLength)
 /// Reads the body of `message` and appends it to `messages`, complete or as far as the input goes.
 fn read_body(
     arriving: &mut Arriving<'_>,
+    limits: &HeadLimits,
     mut decoder: BodyDecoder,
     mut message: Message,
     messages: &mut Vec<Message>,
@@ -322,6 +330,9 @@ fn read_body(
     }
     message.complete = decoder.is_done();
     if let Some(trailers) = decoder.trailers() {
+        assert!(trailers.fields.len() <= limits.fields_max as usize, "{} trailers", trailers.fields.len());
+        let bytes: usize = trailers.fields.iter().map(|field| field.name.len() + field.value.len()).sum();
+        assert!(bytes <= limits.trailer_bytes_max as usize, "{bytes} bytes of trailers");
         let owned = |field: &Field| (field.name.of(trailers.bytes).to_vec(), field.value.of(trailers.bytes).to_vec());
         message.trailers = trailers.fields.iter().map(owned).collect();
     }
@@ -359,9 +370,10 @@ fn reencoded(payload: &[u8], decoder: &BodyDecoder) {
 
 fn decode_in_steps(input: &[u8], seed: u8, step: usize) -> Result<(Vec<u8>, usize, bool), Error> {
     let mut arriving = Arriving::new(input, step);
-    let decoder = BodyDecoder::new(BodyLength::Chunked, &limits(seed));
+    let limits = limits(seed);
+    let decoder = BodyDecoder::new(BodyLength::Chunked, &limits);
     let mut messages = Vec::new();
-    read_body(&mut arriving, decoder, message(String::new(), b"", &[], BodyLength::Chunked), &mut messages)?;
+    read_body(&mut arriving, &limits, decoder, message(String::new(), b"", &[], BodyLength::Chunked), &mut messages)?;
     let message = messages.remove(0);
     Ok((message.payload, arriving.from, message.complete))
 }

@@ -7,8 +7,8 @@ use crate::http::{FieldId, Method, RequestHead, Scheme};
 const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
 
 /// Bytes from a peer, after its preface and SETTINGS: any cut gives the same events and the same replies, and each head is
-/// accepted with the same meaning where it is sent on, over HTTP/1 and over HTTP/2. The seed's last bit says which side we
-/// are; a client has sent requests on streams 1 and 3.
+/// accepted with the same meaning where it is sent on, over HTTP/1 and over HTTP/2; no limit is exceeded. The seed's last bit
+/// says which side we are, the next one how narrow limits are; a client has sent requests on streams 1 and 3.
 pub fn http2(data: &[u8]) {
     let Some((&seed, input)) = data.split_first() else { return };
     let whole = read(input, seed, input.len().max(1));
@@ -44,7 +44,8 @@ pub(super) struct Seen {
 pub(super) fn read(input: &[u8], seed: u8, step: usize) -> Seen {
     let role = if seed & 1 == 0 { Role::Server } else { Role::Client };
     let mut replies = Vec::new();
-    let mut connection = Connection::new(role, &Limits::default(), &mut replies);
+    let limits = limits(seed);
+    let mut connection = Connection::new(role, &limits, &mut replies);
     let mut before = SETTINGS.to_vec();
     match role {
         Role::Server => before = [PREFACE, SETTINGS].concat(),
@@ -70,6 +71,9 @@ pub(super) fn read(input: &[u8], seed: u8, step: usize) -> Seen {
             }
         };
         from += step_made.consumed;
+        // What a client opened is the caller's to bound.
+        let opened = if role == Role::Server { limits.concurrent_streams_max as usize } else { 2 };
+        assert!(connection.open_streams() <= opened, "{} streams", connection.open_streams());
         match step_made.event {
             Event::NeedMore if to == input.len() => break,
             Event::NeedMore => to = (to + step).min(input.len()),
@@ -84,6 +88,7 @@ pub(super) fn read(input: &[u8], seed: u8, step: usize) -> Seen {
                 }
             }
             event => {
+                within(&limits, &event, &message);
                 if step >= input.len() {
                     forwarded(&event, &message);
                 }
@@ -94,6 +99,36 @@ pub(super) fn read(input: &[u8], seed: u8, step: usize) -> Seen {
     }
     seen.events.extend(body.map(|body| format!("{body:?}")));
     seen
+}
+
+fn limits(seed: u8) -> Limits {
+    let small = Limits {
+        header_table_bytes: 100,
+        concurrent_streams_max: 2,
+        stream_window_bytes: 100,
+        header_list_bytes_max: 300,
+        fields_max: 3,
+        path_bytes_max: 20,
+        header_block_bytes_max: 200,
+        continuation_frames_max: 2,
+        pending_replies_max: 5,
+        ..Limits::default()
+    };
+    if seed & 2 == 2 { small } else { Limits::default() }
+}
+
+/// A head that was accepted doesn't exceed what bounds it.
+fn within(limits: &Limits, event: &Event, message: &Message) {
+    let (fields, path) = match event {
+        Event::Request { .. } => (&message.request.fields, message.request.path.len()),
+        Event::Response { .. } | Event::Interim { .. } => (&message.response.fields, 0),
+        Event::Trailers { .. } => (&message.trailers, 0),
+        _ => return,
+    };
+    let bytes: usize = fields.iter().map(|field| field.name.len() + field.value.len() + 32).sum();
+    assert!(bytes <= limits.header_list_bytes_max as usize, "{bytes} bytes of fields");
+    assert!(fields.len() <= limits.fields_max as usize, "{} fields", fields.len());
+    assert!(path <= limits.path_bytes_max as usize, "{path} bytes of a path");
 }
 
 /// Sends a head on as a proxy does.

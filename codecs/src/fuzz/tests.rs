@@ -110,7 +110,7 @@ fn body() -> impl Strategy<Value = (String, Vec<u8>)> {
     let payload = prop::collection::vec(any::<u8>(), 0..200);
     let chunks =
         prop::collection::vec((prop::collection::vec(any::<u8>(), 1..60), "(;[a-z]{1,4}(=\"[ -!#-~]*\")?)?"), 0..5);
-    let trailers = prop::collection::vec("[a-z]{1,8}: [a-z ]{0,8}\r\n", 0..3);
+    let trailers = prop::collection::vec("[a-z]{1,8}: [a-z ]{0,8}\r\n", 0..8);
     prop_oneof![
         1 => Just((String::new(), Vec::new())),
         2 => payload.prop_map(|payload| (format!("Content-Length: {}\r\n", payload.len()), payload)),
