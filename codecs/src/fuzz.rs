@@ -216,6 +216,11 @@ fn read_requests(input: &[u8], seed: u8, step: usize) -> (Vec<Message>, Option<E
         };
         arriving.from += consumed;
         let bytes = &bytes[..consumed];
+        // Empty lines in front don't count; the line's CR and LF neither.
+        let counted = &bytes[head.method_span.start as usize..];
+        within(&limits, counted, &head.fields);
+        let line = counted.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        assert!(line.len() <= limits.request_line_bytes_max as usize, "{} bytes of a request line", line.len());
         same_request_by_httparse(bytes, &head);
         if step >= input.len() {
             forwarded_request(bytes, &head);

@@ -5,9 +5,9 @@ use crate::grpc::web::{Form, form_of, trailers_frame};
 use crate::grpc::{Frames, emit_result, is_content_type, timeout_ms};
 use crate::http::h2::text_lines;
 
-/// Bytes taken for several things: content types and timeouts mean one thing or nothing; a result is
-/// two lines, whatever its message; base64 decodes the same in any pieces, as a plain decoder does, and what is encoded
-/// comes back; messages end where a plain reader ends them.
+/// Bytes taken for several things: content types and timeouts mean one thing or nothing; a result is two lines at most,
+/// whatever its message; base64 decodes the same in any pieces, as a plain decoder does, and what is encoded comes back;
+/// messages end where a plain reader ends them.
 pub fn grpc(data: &[u8]) {
     let Some((&seed, rest)) = data.split_first() else { return };
     fields(rest);
